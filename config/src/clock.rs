@@ -1,0 +1,21 @@
+//! One monotonic millisecond clock for atomics that cross threads.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+static START: OnceLock<Instant> = OnceLock::new();
+
+/// When this process first asked for the time.
+pub fn start() -> Instant {
+    *START.get_or_init(Instant::now)
+}
+
+/// Milliseconds from [`start`] to `at`; 0 for an earlier instant.
+pub fn millis(at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(start()).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The instant that [`millis`] was taken of, to the millisecond.
+pub fn instant(millis: u64) -> Instant {
+    start() + Duration::from_millis(millis)
+}

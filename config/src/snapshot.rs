@@ -1,0 +1,205 @@
+//! Desired state and health view compiled for the data path. Immutable, numbered by generation, published by one swap:
+//! a pick looks at nothing else. Only the counters inside it change, by relaxed atomics.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::health::HealthState;
+use crate::model::{ClientAffinity, GroupSettings, ListenerSettings, PortOverride, Protocol};
+use crate::selector::Selector;
+use crate::stats::{EndpointStats, ListenerStats};
+use crate::units::{AcceleratorName, EndpointId, PortSet, Region, TrafficDial, Weight};
+
+/// One compiled state of the world.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts up by one with each snapshot of a process; 0 is the empty one.
+    pub generation: u64,
+    /// What is served. Enabled accelerators only.
+    pub listeners: Vec<Arc<ListenerSnapshot>>,
+    /// What is to become of live flows, oldest first, kept for [`Snapshot::VERDICT_LIFE`].
+    pub verdicts: Arc<[Verdict]>,
+}
+
+impl Snapshot {
+    /// How long a verdict stays published. Much longer than any worker sleeps, so that none is missed.
+    pub const VERDICT_LIFE: Duration = Duration::from_secs(60);
+}
+
+/// A listener as the data path sees it.
+#[derive(Debug)]
+pub struct ListenerSnapshot {
+    /// Its accelerator.
+    pub accelerator: AcceleratorName,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where it listens; empty is the wildcard of both families.
+    pub addresses: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: PortSet,
+    /// What a flow's hash is taken over.
+    pub client_affinity: ClientAffinity,
+    /// How its flows are treated.
+    pub settings: Arc<ListenerSettings>,
+    /// Nearest first.
+    pub groups: Vec<Arc<GroupSnapshot>>,
+    /// Its counters; the same ones over all generations.
+    pub stats: Arc<ListenerStats>,
+}
+
+/// A group as the data path sees it.
+#[derive(Debug)]
+pub struct GroupSnapshot {
+    /// Its region.
+    pub region: Region,
+    /// The share of the traffic it takes.
+    pub traffic_dial: TrafficDial,
+    /// Distance from this PoP; `None` while unknown.
+    pub distance: Option<Duration>,
+    /// Sorted by listener port.
+    pub port_overrides: Vec<PortOverride>,
+    /// How its flows are treated.
+    pub settings: Arc<GroupSettings>,
+    /// All its endpoints, in the order of the file.
+    pub endpoints: Vec<EndpointSnapshot>,
+    /// Chooses among `endpoints` by weight; indices are into that vector.
+    pub selector: Arc<Selector>,
+}
+
+/// An endpoint as the data path sees it.
+#[derive(Clone, Debug)]
+pub struct EndpointSnapshot {
+    /// Its id.
+    pub id: EndpointId,
+    /// Its share; 0 takes nothing new.
+    pub weight: Weight,
+    /// Its own port, when it names one.
+    pub port: Option<u16>,
+    /// Flows at most; 0 is no cap.
+    pub max_flows: u32,
+    /// The operator asked for a drain.
+    pub draining: bool,
+    /// Up, weight above 0 and not draining: may take new flows. `max_flows` is looked at besides, at the pick.
+    pub available: bool,
+    /// Up while one address is.
+    pub health: HealthState,
+    /// For people: why it is not up.
+    pub reason: Option<Arc<str>>,
+    /// The addresses it is reached by now, sorted; empty while its name never resolved.
+    pub addresses: Vec<AddressSnapshot>,
+    /// Its counters; the same ones over all generations.
+    pub stats: Arc<EndpointStats>,
+}
+
+impl EndpointSnapshot {
+    /// Whether the cap on its flows is reached.
+    pub fn is_full(&self) -> bool {
+        self.max_flows != 0 && self.stats.active_flows.load(Ordering::Relaxed) >= self.max_flows
+    }
+}
+
+/// One address of an endpoint.
+#[derive(Clone, Debug)]
+pub struct AddressSnapshot {
+    /// The address; the port is the flow's.
+    pub ip: IpAddr,
+    /// Its own health.
+    pub health: HealthState,
+    /// Smoothed connect round trip of its probes.
+    pub rtt: Option<Duration>,
+    /// What the data path notes of it; the same one over all generations.
+    pub live: Arc<AddressLive>,
+}
+
+/// Names one address of one endpoint of one group of one listener, for the life of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressId(pub u64);
+
+impl fmt::Debug for AddressId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "address#{}", self.0)
+    }
+}
+
+/// What the data path notes of an address, read by the health side.
+#[derive(Debug)]
+pub struct AddressLive {
+    /// Its name.
+    pub id: AddressId,
+    /// [`crate::clock::millis`] of the last byte or accepted connect from it; 0 is never.
+    pub last_heard: AtomicU64,
+    /// Smoothed connect time of live flows in microseconds (gain 1/8, as RFC 6298's SRTT); 0 is unknown.
+    pub connect_micros: AtomicU32,
+}
+
+impl AddressLive {
+    /// Nothing heard yet.
+    pub fn new(id: AddressId) -> Self {
+        Self {
+            id,
+            last_heard: AtomicU64::new(0),
+            connect_micros: AtomicU32::new(0),
+        }
+    }
+
+    /// Notes that something arrived from it. One load a call; a store once a millisecond at most.
+    pub fn heard(&self, now_millis: u64) {
+        if self.last_heard.load(Ordering::Relaxed) < now_millis {
+            self.last_heard.store(now_millis, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes how long an accepted connect took.
+    pub fn connected(&self, took: Duration) {
+        let sample = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
+        let old = self.connect_micros.load(Ordering::Relaxed);
+        // A lost update between two workers costs one sample of an average.
+        let new = if old == 0 { sample } else { old - old / 8 + sample / 8 };
+        self.connect_micros.store(new.max(1), Ordering::Relaxed);
+    }
+
+    /// The smoothed connect time, when one was measured.
+    pub fn connect_time(&self) -> Option<Duration> {
+        match self.connect_micros.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(Duration::from_micros(u64::from(micros))),
+        }
+    }
+}
+
+/// What is to become of the live flows of one address.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Counts up by one over all verdicts of the process; a worker acts on those after the last one that it saw.
+    pub number: u64,
+    /// Whose flows.
+    pub address: AddressId,
+    /// When it was decided; flows opened later are not touched.
+    pub decided: Instant,
+    /// What.
+    pub fate: Fate,
+}
+
+/// What a verdict says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Reset the flows on which the endpoint has sent or acknowledged nothing since `silent_since`.
+    Reset {
+        /// When path or port was found dead.
+        silent_since: Instant,
+        /// Spread over this long.
+        over: Duration,
+        /// Resets a second at most.
+        rate: u32,
+    },
+    /// Let the flows finish until then; reset what is left. `None` is without an end.
+    Drain {
+        /// The end of the drain.
+        until: Option<Instant>,
+    },
+    /// Take back an earlier drain: the endpoint serves again.
+    Keep,
+}

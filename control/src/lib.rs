@@ -1,0 +1,3 @@
+//! The control way: sources → desired state → compile → snapshot; health view and signals in, admin and metrics out.
+
+pub mod data_plane;
