@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Looks for the programs that the tests run as judges beside Portolan, installs the missing ones when it may (Debian, root or
+# sudo without a password), and says which tests are skipped otherwise and why. It never fails: a missing peer costs tests, not the run.
+set -uo pipefail
+
+# program : Debian package : what its absence skips
+peers=(
+    "haproxy:haproxy:PROXY protocol read and written by HAProxy"
+    "nginx:nginx-light:PROXY protocol read by nginx"
+    "dnsdist:dnsdist:PROXY protocol read by dnsdist"
+    "unbound:unbound:PROXY protocol read by unbound"
+    "redis-server:redis-server:a server of a real protocol through the edge"
+    "redis-cli:redis-tools:a client of a real protocol through the edge"
+    "curl:curl:HTTP and PROXY headers by curl"
+)
+export PATH="$PATH:/usr/sbin:/sbin"
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+stream_module() { [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || nginx -V 2>&1 | grep -q -- '--with-stream\( \|$\)'; }
+
+packages=()
+for peer in "${peers[@]}"; do
+    IFS=: read -r program package _ <<<"$peer"
+    have "$program" || packages+=("$package")
+done
+stream_module 2>/dev/null || packages+=(libnginx-mod-stream)
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+may_install() {
+    have apt-get && { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }; }
+}
+
+# Debian starts a service when its package is installed. invoke-rc.d asks this file first; 101 means no.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d placed=""
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy" && placed=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null 2>&1
+    local package
+    for package in "$@"; do
+        as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+            apt-get install -qq -y --no-install-recommends "$package" >/dev/null 2>&1 \
+            || echo "peers: could not install $package"
+    done
+    [ -z "$placed" ] || as_root rm -f "$policy"
+}
+
+if [ "${#packages[@]}" -gt 0 ]; then
+    if may_install; then
+        echo "peers: installing ${packages[*]}"
+        install_packages "${packages[@]}"
+    else
+        echo "peers: may not install ${packages[*]} (needs Debian, and root or sudo)"
+    fi
+fi
+
+present=()
+for peer in "${peers[@]}"; do
+    IFS=: read -r program package skips <<<"$peer"
+    if have "$program"; then
+        present+=("$program")
+    else
+        echo "peers: no $program: skipped: $skips (apt-get install $package)"
+    fi
+done
+echo "peers: found ${present[*]:-none}"
+exit 0
