@@ -21,7 +21,13 @@ pub trait DataPlane: Send + Sync {
     fn stats(&self) -> Arc<EdgeStats>;
 
     /// Which endpoint a new flow would get; `None` when no listener takes it.
-    fn explain(&self, client: IpAddr, client_port: Option<u16>, to: SocketAddr, protocol: Protocol) -> Option<Explanation>;
+    fn explain(
+        &self,
+        client: IpAddr,
+        client_port: Option<u16>,
+        to: SocketAddr,
+        protocol: Protocol,
+    ) -> Option<Explanation>;
 
     /// How flows are relayed (`copy`), for the `relay_mode` metric.
     fn relay_mode(&self) -> &'static str;
