@@ -43,6 +43,8 @@ pub struct Pop {
     pub addresses: Vec<IpAddr>,
     /// Data-path threads; 0 means one a core.
     pub workers: usize,
+    /// Where the operator's drains are kept over restarts.
+    pub state_file: PathBuf,
 }
 
 /// `[admin]`.
