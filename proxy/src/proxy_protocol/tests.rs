@@ -38,7 +38,9 @@ fn header_of(bytes: &[u8]) -> (usize, Option<(SocketAddr, SocketAddr)>, Vec<u8>)
             addresses,
             tlvs,
         } => (len, addresses, tlvs.to_vec()),
-        other => panic!("{other:?} for {:?}", bytes.escape_ascii().to_string()),
+        other @ (Decoded::Incomplete | Decoded::Malformed(_)) => {
+            panic!("{other:?} for {:?}", bytes.escape_ascii().to_string())
+        }
     }
 }
 
