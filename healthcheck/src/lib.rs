@@ -1,1 +1,15 @@
-//! healthcheck.
+//! Probe → state → health view. The checker asks every address that control names, on a fixed schedule, takes the evidence of
+//! live flows besides, and tells what changed. It decides about addresses alone: what a change means for flows is control's.
+//!
+//! State that lives over time (`machine`, `suspicion`, `schedule`) takes `now` as an argument and does no input or output;
+//! `checker` owns the clock and the tasks, `probe` the sockets.
+
+mod checker;
+mod counters;
+mod target;
+mod view;
+
+pub use checker::{Checker, CheckerOptions, Suspicion};
+pub use counters::{ProbeCounters, ProbeResult};
+pub use target::ProbeTarget;
+pub use view::AddressHealth;
