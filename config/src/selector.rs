@@ -1,5 +1,9 @@
 //! Weighted, consistent choice of an endpoint in a group.
 
+mod available;
+
+pub use available::AvailableSet;
+
 use crate::model::ClientAffinity;
 use crate::units::{EndpointId, Weight};
 

@@ -3,13 +3,14 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::health::HealthState;
 use crate::model::{ClientAffinity, GroupSettings, ListenerSettings, PortOverride, Protocol};
-use crate::selector::Selector;
+use crate::selector::{AvailableSet, Selector};
 use crate::stats::{EndpointStats, ListenerStats};
 use crate::units::{AcceleratorName, EndpointId, PortSet, Region, TrafficDial, Weight};
 
@@ -64,9 +65,49 @@ pub struct GroupSnapshot {
     /// How its flows are treated.
     pub settings: Arc<GroupSettings>,
     /// All its endpoints, in the order of the file.
-    pub endpoints: Vec<EndpointSnapshot>,
-    /// Chooses among `endpoints` by weight; indices are into that vector.
+    pub endpoints: Endpoints,
+    /// Chooses among `endpoints` by weight; indices are into that list.
     pub selector: Arc<Selector>,
+}
+
+/// The endpoints of a group: a slice, with an index of those that are available. Made of a `Vec` by `into`.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    list: Box<[EndpointSnapshot]>,
+    available: AvailableSet,
+}
+
+impl Endpoints {
+    /// Those that are [`EndpointSnapshot::available`].
+    pub fn available(&self) -> &AvailableSet {
+        &self.available
+    }
+}
+
+impl From<Vec<EndpointSnapshot>> for Endpoints {
+    fn from(list: Vec<EndpointSnapshot>) -> Self {
+        Self {
+            available: list.iter().map(|endpoint| endpoint.available).collect(),
+            list: list.into(),
+        }
+    }
+}
+
+impl Deref for Endpoints {
+    type Target = [EndpointSnapshot];
+
+    fn deref(&self) -> &[EndpointSnapshot] {
+        &self.list
+    }
+}
+
+impl<'a> IntoIterator for &'a Endpoints {
+    type Item = &'a EndpointSnapshot;
+    type IntoIter = std::slice::Iter<'a, EndpointSnapshot>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter()
+    }
 }
 
 /// An endpoint as the data path sees it.
