@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::health::HealthState;
 use crate::model::{ClientAffinity, GroupSettings, ListenerSettings, PortOverride, Protocol};
-use crate::selector::{AvailableSet, Selector};
+use crate::selector::{EndpointSet, Selector};
 use crate::stats::{EndpointStats, ListenerStats};
 use crate::units::{AcceleratorName, EndpointId, PortSet, Region, TrafficDial, Weight};
 
@@ -70,17 +70,23 @@ pub struct GroupSnapshot {
     pub selector: Arc<Selector>,
 }
 
-/// The endpoints of a group: a slice, with an index of those that are available. Made of a `Vec` by `into`.
+/// The endpoints of a group: a slice, with an index of those that may be picked. Made of a `Vec` by `into`.
 #[derive(Debug, Default)]
 pub struct Endpoints {
     list: Box<[EndpointSnapshot]>,
-    available: AvailableSet,
+    available: EndpointSet,
+    open: EndpointSet,
 }
 
 impl Endpoints {
     /// Those that are [`EndpointSnapshot::available`].
-    pub fn available(&self) -> &AvailableSet {
+    pub fn available(&self) -> &EndpointSet {
         &self.available
+    }
+
+    /// Those that are [`EndpointSnapshot::is_open`].
+    pub fn open(&self) -> &EndpointSet {
+        &self.open
     }
 }
 
@@ -88,6 +94,7 @@ impl From<Vec<EndpointSnapshot>> for Endpoints {
     fn from(list: Vec<EndpointSnapshot>) -> Self {
         Self {
             available: list.iter().map(|endpoint| endpoint.available).collect(),
+            open: list.iter().map(EndpointSnapshot::is_open).collect(),
             list: list.into(),
         }
     }
@@ -136,6 +143,12 @@ pub struct EndpointSnapshot {
 }
 
 impl EndpointSnapshot {
+    /// Whether it may be taken when no endpoint of any group is available, whatever its health. A drain holds even then: its
+    /// promise is "no new flows".
+    pub fn is_open(&self) -> bool {
+        !self.weight.is_zero() && !self.draining && !self.addresses.is_empty()
+    }
+
     /// Whether the cap on its flows is reached.
     pub fn is_full(&self) -> bool {
         self.max_flows != 0 && self.stats.active_flows.load(Ordering::Relaxed) >= self.max_flows
@@ -198,7 +211,11 @@ impl AddressLive {
         let sample = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
         let old = self.connect_micros.load(Ordering::Relaxed);
         // A lost update between two workers costs one sample of an average.
-        let new = if old == 0 { sample } else { old - old / 8 + sample / 8 };
+        let new = if old == 0 {
+            sample
+        } else {
+            old - old / 8 + sample / 8
+        };
         self.connect_micros.store(new.max(1), Ordering::Relaxed);
     }
 
