@@ -1,1 +1,19 @@
-//! tests.
+//! The harness of the end-to-end tests: the built binary as a child process, endpoints and clients in this one, everything on loopback.
+//!
+//! Every test process has loopback addresses of its own, so tests run in parallel, and beside those of another checkout. Nothing sleeps:
+//! whoever waits, waits with [`deadline`].
+
+pub mod binary;
+pub mod client;
+pub mod deadline;
+pub mod dns;
+pub mod edge;
+pub mod endpoint;
+pub mod http;
+pub mod load;
+pub mod metrics;
+pub mod payload;
+pub mod peer;
+pub mod place;
+pub mod process;
+pub mod toml;

@@ -1,0 +1,305 @@
+//! The edge under test: the real binary with a file of its own, asked over its admin address like any operator would.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::deadline::{PATIENCE, eventually};
+use crate::metrics::Metrics;
+use crate::process::Process;
+use crate::{binary, http, place};
+
+/// A running `portolan run`; it ends with its owner, and shows its log if a test fails.
+pub struct Edge {
+    process: Process,
+    admin: SocketAddr,
+    directory: TempDir,
+}
+
+/// How an edge is started.
+pub struct Start {
+    toml: String,
+    descriptors: Option<u32>,
+}
+
+impl Edge {
+    /// Starts one and waits until it is ready.
+    pub async fn start(toml: &str) -> Edge {
+        Edge::with(toml).ready().await
+    }
+
+    /// Starts one with more to say about how.
+    pub fn with(toml: &str) -> Start {
+        Start {
+            toml: toml.to_owned(),
+            descriptors: None,
+        }
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Where its admin server is.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Its configuration file.
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("portolan.toml")
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// The records of ended flows so far.
+    pub fn flows(&self) -> Vec<Value> {
+        let text =
+            std::fs::read_to_string(self.directory.path().join("flows.jsonl")).unwrap_or_default();
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        let read = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        complete.lines().map(read).collect()
+    }
+
+    /// `GET` on the admin server.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        http::request(self.admin, "GET", path)
+            .await
+            .expect("the admin server answers")
+    }
+
+    /// `POST` on the admin server.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn post(&self, path: &str) -> (u16, String) {
+        http::request(self.admin, "POST", path)
+            .await
+            .expect("the admin server answers")
+    }
+
+    /// The state.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    pub async fn state(&self) -> Value {
+        let (status, body) = self.get("/api/v1/state").await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).expect("the state is JSON")
+    }
+
+    /// The metrics.
+    ///
+    /// # Panics
+    /// When they cannot be had.
+    pub async fn metrics(&self) -> Metrics {
+        let (status, body) = self.get("/metrics").await;
+        assert_eq!(status, 200, "{body}");
+        Metrics::new(body)
+    }
+
+    /// Flows ended with a cause.
+    pub async fn ended(&self, cause: &str) -> u64 {
+        self.metrics().await.sum("flows_total", &[("cause", cause)]) as u64
+    }
+
+    /// An endpoint's part of the state, by id, in the first group that has it.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn endpoint(&self, id: &str) -> Value {
+        let state = self.state().await;
+        let found = each(&state["accelerators"], "listeners")
+            .flat_map(|listener| each(listener, "endpoint_groups"))
+            .flat_map(|group| each(group, "endpoints"))
+            .find(|endpoint| endpoint["id"] == id);
+        found
+            .unwrap_or_else(|| panic!("no endpoint {id} in {state:#}"))
+            .clone()
+    }
+
+    /// Waits for an endpoint's health: `UP`, `DOWN` or `UNKNOWN`; gives its part of the state.
+    pub async fn until_health(&self, id: &str, health: &str, within: Duration) -> Value {
+        eventually(&format!("{id} is {health}"), within, async || {
+            let endpoint = self.endpoint(id).await;
+            (endpoint["health"] == health).then_some(endpoint)
+        })
+        .await
+    }
+
+    /// Puts another text in the file's place, in one step.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn rewrite(&self, toml: &str) {
+        let new = self.directory.path().join("new");
+        std::fs::write(&new, complete(toml, self.admin)).expect("the directory is writable");
+        std::fs::rename(&new, self.file()).expect("the directory is writable");
+    }
+
+    /// Waits until the configuration's generation is above `generation`; gives it.
+    pub async fn until_generation_above(&self, generation: u64) -> u64 {
+        let what = format!("a configuration generation above {generation}");
+        eventually(&what, PATIENCE, async || {
+            self.generation().await.filter(|found| *found > generation)
+        })
+        .await
+    }
+
+    /// The generation of the configuration in force.
+    pub async fn generation(&self) -> Option<u64> {
+        self.state().await["config"]["generation"].as_u64()
+    }
+
+    /// Runs another `portolan` command against this edge.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub async fn command(&self, arguments: &[&str]) -> Output {
+        let admin = format!("http://{}", self.admin);
+        let mut command = tokio::process::Command::new(binary::portolan());
+        command.args(arguments).args(["--admin", &admin]);
+        command.kill_on_drop(true);
+        crate::deadline::patiently("a command", command.output())
+            .await
+            .expect("portolan can be run")
+    }
+
+    /// Ends this process and starts another one on the same file and directory.
+    pub async fn restart(self) -> Edge {
+        let Edge {
+            mut process,
+            admin,
+            directory,
+        } = self;
+        process.signal("TERM");
+        process.end(PATIENCE).await;
+        let process = spawn(directory.path(), None);
+        let mut edge = Edge {
+            process,
+            admin,
+            directory,
+        };
+        edge.until_ready().await;
+        edge
+    }
+
+    /// A second `portolan run` on this edge's own file.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn second(&self) -> Process {
+        spawn(self.directory.path(), None)
+    }
+
+    async fn until_ready(&mut self) {
+        let admin = self.admin;
+        eventually("the edge is ready", PATIENCE, async || {
+            if let Some(status) = self.process.ended() {
+                panic!("the edge ended with {status}");
+            }
+            let (status, _) = http::request(admin, "GET", "/readyz").await.ok()?;
+            (status == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Start {
+    /// With a descriptor limit, soft and hard.
+    pub fn descriptors(mut self, limit: u32) -> Start {
+        self.descriptors = Some(limit);
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn ready(self) -> Edge {
+        let mut edge = self.unready();
+        edge.until_ready().await;
+        edge
+    }
+
+    /// Starts it and waits for nothing.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn unready(self) -> Edge {
+        let directory = tempfile::tempdir().expect("there is a temporary directory");
+        let admin = place::fresh();
+        std::fs::write(
+            directory.path().join("portolan.toml"),
+            complete(&self.toml, admin),
+        )
+        .expect("it is writable");
+        let process = spawn(directory.path(), self.descriptors);
+        Edge {
+            process,
+            admin,
+            directory,
+        }
+    }
+}
+
+fn spawn(directory: &Path, descriptors: Option<u32>) -> Process {
+    let mut command = match descriptors {
+        None => Command::new(binary::portolan()),
+        Some(limit) => {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
+            command.arg(binary::portolan());
+            command
+        }
+    };
+    command
+        .args(["run", "--config", "portolan.toml"])
+        .current_dir(directory);
+    // An operator's shell must not change what is tested.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PORTOLAN_")
+            || name == "RUST_LOG"
+            || name == "NOTIFY_SOCKET"
+        {
+            command.env_remove(name);
+        }
+    }
+    Process::spawn("portolan run", &mut command)
+}
+
+/// The sections that every test wants, unless it brings its own.
+fn complete(toml: &str, admin: SocketAddr) -> String {
+    let mut out = String::new();
+    for (section, lines) in [
+        ("[pop]", "name = \"test\"\n".to_owned()),
+        ("[admin]", format!("listen = \"{admin}\"\n")),
+        ("[log]", "flow_log = \"flows.jsonl\"\n".to_owned()),
+    ] {
+        if !toml.contains(section) {
+            out += &format!("{section}\n{lines}\n");
+        }
+    }
+    out + toml
+}
+
+/// The items of an array's items: `each(accelerators, "listeners")` are all listeners.
+fn each<'a>(value: &'a Value, key: &'a str) -> impl Iterator<Item = &'a Value> {
+    let outer: Vec<&Value> = match value.as_array() {
+        Some(items) => items.iter().collect(),
+        None => vec![value],
+    };
+    outer
+        .into_iter()
+        .flat_map(move |item| item[key].as_array().into_iter().flatten())
+}

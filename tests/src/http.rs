@@ -1,0 +1,105 @@
+//! Just enough HTTP/1.1: an endpoint that answers, and a client for the admin server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+/// The status that an endpoint's `/health` answers with. Every other path is a 200.
+#[derive(Clone, Debug)]
+pub struct Status(Arc<AtomicU16>);
+
+impl Default for Status {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU16::new(200)))
+    }
+}
+
+impl Status {
+    /// Changes it.
+    pub fn set(&self, status: u16) {
+        self.0.store(status, Ordering::SeqCst);
+    }
+
+    fn of(&self, path: &str) -> u16 {
+        match path {
+            "/health" => self.0.load(Ordering::SeqCst),
+            _ => 200,
+        }
+    }
+}
+
+/// Answers requests of one connection with `body`, until it ends.
+pub async fn serve(stream: TcpStream, status: Status, body: &str) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let path = line.split(' ').nth(1).unwrap_or("/").to_owned();
+        let mut content_length = 0;
+        loop {
+            let mut header = String::new();
+            if stream.read_line(&mut header).await? == 0 || header == "\r\n" {
+                break;
+            }
+            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+                content_length = value.trim().parse().unwrap_or(0);
+            }
+        }
+        let mut sent = vec![0; content_length];
+        stream.read_exact(&mut sent).await?;
+        let status = status.of(&path);
+        let answer = format!(
+            "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(answer.as_bytes()).await?;
+    }
+}
+
+/// One request on a connection of its own: status and body.
+pub async fn request(to: SocketAddr, method: &str, path: &str) -> io::Result<(u16, String)> {
+    request_as(to, method, path, &to.to_string()).await
+}
+
+/// The same with a `Host` of choice.
+pub async fn request_as(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    host: &str,
+) -> io::Result<(u16, String)> {
+    let stream = TcpStream::connect(to).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    let connection = tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", host)
+        .body(Full::<Bytes>::default())
+        .map_err(io::Error::other)?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(io::Error::other)?;
+    let status = response.status().as_u16();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
+    connection.abort();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
