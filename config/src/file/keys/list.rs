@@ -1,0 +1,103 @@
+//! The keys themselves, in the order of the reference.
+
+use super::KeyDefault::{self, Absent, Required, Value};
+use super::{Key, Table};
+
+const fn key(
+    table: Table,
+    name: &'static str,
+    kind: &'static str,
+    default: KeyDefault,
+    description: &'static str,
+) -> Key {
+    Key {
+        table,
+        name,
+        kind,
+        default,
+        description,
+    }
+}
+
+/// Every key.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key(Table::Pop, "name", "name", Absent("the host's name"), "Name of this edge site, in state, metrics and logs."),
+    key(Table::Pop, "addresses", "addresses", Value("[]"), "Unicast addresses of this PoP itself."),
+    key(Table::Pop, "workers", "0 to 256", Value("0"), "Data-path threads; 0 is one a core; takes effect at start."),
+    key(Table::Pop, "state_file", "path", Value("\"portolan.state.json\""), "Where the operator's drains are kept over restarts; relative to this file."),
+
+    key(Table::Admin, "listen", "address:port", Value("\"127.0.0.1:9900\""), "Where it listens; off loopback only with `token_file`; port 0 is the system's choice."),
+    key(Table::Admin, "token_file", "path", Absent("none"), "File with the bearer token that every request must carry."),
+
+    key(Table::Readiness, "listen", "address:port", Required, "Where it listens, such as `\"0.0.0.0:8088\"`."),
+
+    key(Table::Shutdown, "drain", "duration, 0s to 24h", Value("\"30s\""), "How long flows may go on after SIGTERM before they are reset; a second SIGTERM ends at once."),
+
+    key(Table::Log, "format", "`\"text\"`, `\"json\"`", Value("\"text\""), "Lines for people or JSON objects."),
+    key(Table::Log, "flow_log", "path", Value("\"\""), "File that takes one JSON line a finished flow; `\"\"` is off."),
+    key(Table::Log, "sample", "0 to 1", Value("1.0"), "Share of the flows that are recorded."),
+
+    key(Table::Limits, "max_flows", "0 to 4294967295", Value("0"), "Flows at once; 0 is what the descriptor limit allows."),
+    key(Table::Limits, "max_flows_per_source", "0 to 4294967295", Value("0"), "Flows at once of one source address (IPv6: /64); 0 is off."),
+    key(Table::Limits, "new_flows_per_source", "0 to 4294967295", Value("0"), "New flows a second of one source address (IPv6: /64); 0 is off."),
+    key(Table::Limits, "flow_table", "size, 1MiB to 1TiB", Value("\"256MiB\""), "Memory that the table of flows may take."),
+
+    key(Table::Resolver, "nameservers", "addresses, with a port or without", Value("[]"), "Name servers to ask; none is the system's."),
+    key(Table::Resolver, "stale_for", "duration, 0s to 168h", Value("\"1h\""), "How long the last answer is used when a name cannot be resolved."),
+
+    key(Table::Accelerator, "name", "name", Required, "Unique in the file."),
+    key(Table::Accelerator, "enabled", "boolean", Value("true"), "Whether it takes new flows."),
+    key(Table::Accelerator, "addresses", "addresses", Value("[]"), "Where it listens; none is every address of the host, IPv4 and IPv6."),
+
+    key(Table::Listener, "protocol", "`\"TCP\"`, `\"UDP\"`", Required, "What it takes."),
+    key(Table::Listener, "ports", "1 to 1000 ports and ranges", Required, "Such as `[80, 443, \"8000-8100\"]`."),
+    key(Table::Listener, "client_affinity", "`\"NONE\"`, `\"SOURCE_IP\"`", Value("\"NONE\""), "Whether every flow is placed anew, or all flows of a client address go to one endpoint."),
+    key(Table::Listener, "idle_timeout", "duration, 100ms to 168h", Value("\"340s\""), "A flow on which nothing moved for so long is closed; UDP 30s."),
+    key(Table::Listener, "half_close_timeout", "duration, 100ms to 24h", Value("\"30s\""), "How long one direction may stay open after the other was closed."),
+    key(Table::Listener, "connect_timeout", "duration, 50ms to 2m", Value("\"5s\""), "How long one connect to an endpoint may take."),
+    key(Table::Listener, "connect_attempts", "1 to 10", Value("3"), "Endpoints that a flow may try, the first included."),
+    key(Table::Listener, "hedge_after", "`\"auto\"`, `\"off\"` or duration, 1ms to 1m", Value("\"auto\""), "When a second endpoint is raced; `\"auto\"` is three times the usual connect time, at least 50ms."),
+    key(Table::Listener, "keepalive", "duration, 1s to 9h", Value("\"60s\""), "TCP keepalive on both sides begins after so long in silence."),
+    key(Table::Listener, "user_timeout", "duration, 100ms to 1h", Value("\"30s\""), "Sent data may stay unacknowledged for so long (`TCP_USER_TIMEOUT`), on both sides."),
+    key(Table::Listener, "fail_open", "boolean", Value("true"), "Whether flows still go to the nearest group when no endpoint anywhere is available."),
+    key(Table::Listener, "max_flows", "0 to 4294967295", Value("0"), "Flows at once; 0 is no cap of its own."),
+    key(Table::Listener, "new_flows", "0 to 4294967295", Value("0"), "New flows a second; 0 is no cap; UDP 100000."),
+    key(Table::Listener, "source_addresses", "addresses", Value("[]"), "Addresses of this host to connect to endpoints from, in turn; none is the system's choice."),
+
+    key(Table::AcceptProxy, "from", "prefixes", Value("[]"), "Senders that are believed and must send a header; none is off."),
+    key(Table::AcceptProxy, "timeout", "duration, 10ms to 1m", Value("\"3s\""), "How long the header may take."),
+
+    key(Table::EndpointGroup, "region", "name", Required, "Unique under the listener, such as `\"us-east-1\"`."),
+    key(Table::EndpointGroup, "traffic_dial", "0 to 100", Value("100.0"), "Percentage of the traffic that reaches this group which it takes; 0 is a standby."),
+    key(Table::EndpointGroup, "latency", "`\"\"` or duration, 0s to 10s", Value("\"\""), "Distance of the group instead of the measured one, such as `\"12ms\"`."),
+    key(Table::EndpointGroup, "proxy_protocol", "`\"off\"`, `\"v1\"`, `\"v2\"`", Value("\"off\""), "PROXY header toward the endpoints; `\"v1\"` is for TCP only."),
+    key(Table::EndpointGroup, "on_unhealthy", "`\"reset\"`, `\"drain\"`, `\"keep\"`", Value("\"reset\""), "What live flows meet when their endpoint goes down."),
+    key(Table::EndpointGroup, "reset_over", "duration, 0s to 10m", Value("\"1s\""), "Resets are spread over so long."),
+    key(Table::EndpointGroup, "reset_rate", "1 to 1000000", Value("2000"), "Resets a second at most."),
+    key(Table::EndpointGroup, "drain_timeout", "duration, 0s to 168h", Value("\"5m\""), "Flows that drain because their endpoint is unhealthy are reset after so long."),
+
+    key(Table::HealthCheck, "protocol", "`\"TCP\"`, `\"HTTP\"`, `\"HTTPS\"`, `\"NONE\"`", Value("\"TCP\""), "What is asked; `\"NONE\"` is always up. Under a UDP listener it is asked over TCP, too."),
+    key(Table::HealthCheck, "port", "1 to 65535", Absent("the endpoint's, else the listener's first"), "Port that is asked."),
+    key(Table::HealthCheck, "interval", "duration, 50ms to 1h", Value("\"1s\""), "Time from probe to probe."),
+    key(Table::HealthCheck, "fast_interval", "duration, 50ms to `interval`", Value("\"200ms\""), "The same while an endpoint is changing its state; follows a shorter `interval`."),
+    key(Table::HealthCheck, "timeout", "duration, 10ms to 1m", Value("\"2s\""), "How long an answer may take."),
+    key(Table::HealthCheck, "threshold", "1 to 10", Value("3"), "Results in a row that change the state, both ways."),
+    key(Table::HealthCheck, "healthy_threshold", "1 to 10", Absent("`threshold`"), "Passes in a row that bring an endpoint up."),
+    key(Table::HealthCheck, "unhealthy_threshold", "1 to 10", Absent("`threshold`"), "Failures in a row that bring an endpoint down."),
+    key(Table::HealthCheck, "jitter", "0 to 1", Value("0.1"), "Share of the interval by which probes are spread."),
+    key(Table::HealthCheck, "path", "path and query", Value("\"/\""), "What HTTP and HTTPS ask for."),
+    key(Table::HealthCheck, "host", "host", Absent("the endpoint's name or address"), "Host header of HTTP and HTTPS."),
+    key(Table::HealthCheck, "status", "status or range, 100 to 599", Value("\"200-399\""), "Statuses that pass, such as `\"200-299\"` or `204`."),
+    key(Table::HealthCheck, "body", "1 to 4096 bytes", Absent("any"), "Text that must be in the first 64 KiB of the answer."),
+    key(Table::HealthCheck, "sni", "name", Absent("the endpoint's name"), "Name that HTTPS asks for and verifies."),
+    key(Table::HealthCheck, "verify_tls", "boolean", Absent("`true` where every endpoint has a name or `sni` is given, else `false` with a warning"), "Whether the certificate must be valid for that name; `true` is an error for an endpoint without one."),
+
+    key(Table::PortOverride, "listener_port", "1 to 65535", Required, "A port of the listener, once."),
+    key(Table::PortOverride, "endpoint_port", "1 to 65535", Required, "The port that is connected to instead; a port of none of the accelerator's listeners."),
+
+    key(Table::Endpoint, "address", "address or name, with a port or without", Required, "Such as `\"10.0.1.10\"`, `\"10.0.1.10:80\"`, `\"[2001:db8::1]:80\"`, `\"web.internal:8080\"`; without a port it is the listener's."),
+    key(Table::Endpoint, "id", "1 to 255 characters", Absent("`address`"), "Unique in the group; what decides which clients go there, so keep it when the address changes."),
+    key(Table::Endpoint, "weight", "0 to 255", Value("128"), "Share among the endpoints of the group; 0 takes nothing new."),
+    key(Table::Endpoint, "max_flows", "0 to 4294967295", Value("0"), "Flows at once from this PoP; 0 is no cap."),
+];
