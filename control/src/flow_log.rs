@@ -1,0 +1,342 @@
+//! Writes one JSON line at the end of a flow, with the fields of Global Accelerator's flow logs and a few of ours. The data
+//! path hands records in and is never held up: the queue is bounded and what does not fit is dropped and counted. One thread
+//! writes; it follows the path when the file is rotated away. Only this thread touches the file's contents.
+
+mod line;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use portolan_config::flow::{FlowRecord, RecordSink};
+use tracing::{info, warn};
+
+/// About a quarter of a second of a very busy edge, and under 4 MiB. Beyond that the disk is too slow and waiting would not help.
+const QUEUED_RECORDS: usize = 8192;
+
+/// Records that are written by one system call at most, so that the buffer stays small.
+const BATCH: usize = 512;
+
+/// How often the path is compared with the open file, as `logrotate` moves it away.
+const ROTATION_CHECK: Duration = Duration::from_secs(1);
+
+/// How often a standing write error is said again.
+const ERROR_AGAIN: Duration = Duration::from_secs(60);
+
+/// Takes the records of finished flows. Lives as long as the process, on or off; dropping it writes out what is queued.
+#[derive(Debug)]
+pub struct FlowLog {
+    /// `None` only while it is being dropped.
+    records: Option<SyncSender<FlowRecord>>,
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What became of the records.
+#[derive(Debug, Default)]
+pub struct FlowLogStats {
+    /// Written to the file.
+    pub written: AtomicU64,
+    /// Left out by `log.sample`.
+    pub sampled_out: AtomicU64,
+    /// Found the queue full.
+    pub dropped: AtomicU64,
+    /// Lost to an error of the file.
+    pub failed: AtomicU64,
+}
+
+/// The flow log's file could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("flow log {}: {source}; log.flow_log must be a path that this user may write in a directory that exists", path.display())]
+pub struct OpenError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// The PoP's name, as `globalaccelerator_region`.
+    pop: String,
+    wanted: AtomicBool,
+    /// A flow is recorded when the hash of its id is below this; `u64::MAX` takes all.
+    sample_below: AtomicU64,
+    /// Set when `next` holds something that the writer has not taken yet.
+    changed: AtomicBool,
+    next: Mutex<Next>,
+    stats: FlowLogStats,
+}
+
+/// What the writer is to write to from its next batch on.
+#[derive(Debug)]
+enum Next {
+    /// As before, but open the path again.
+    Reopen,
+    /// Elsewhere, or nowhere.
+    Switch(Option<Target>),
+}
+
+#[derive(Debug)]
+struct Target {
+    path: PathBuf,
+    file: File,
+    /// Device and inode, to notice that the path names another file.
+    identity: (u64, u64),
+}
+
+impl FlowLog {
+    /// Starts the writer, with nothing to write to until [`FlowLog::configure`].
+    pub fn start(pop: impl Into<String>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            pop: pop.into(),
+            wanted: AtomicBool::new(false),
+            sample_below: AtomicU64::new(u64::MAX),
+            changed: AtomicBool::new(false),
+            next: Mutex::new(Next::Switch(None)),
+            stats: FlowLogStats::default(),
+        });
+        let (records, queue) = sync_channel(QUEUED_RECORDS);
+        let writer = Writer::new(shared.clone());
+        let writer = Builder::new()
+            .name("flow-log".into())
+            .spawn(move || writer.run(&queue))?;
+        Ok(Self {
+            records: Some(records),
+            shared,
+            writer: Some(writer),
+        })
+    }
+
+    /// Writes to `path` from here on (`None` is off), the share `sample` (0.0 to 1.0) of the flows. On an error everything stays as it was.
+    pub fn configure(&self, path: Option<&Path>, sample: f64) -> Result<(), OpenError> {
+        let target = path.map(Target::open).transpose()?;
+        self.shared.sample_below.store(threshold(sample), Ordering::Relaxed);
+        self.shared.wanted.store(target.is_some(), Ordering::Relaxed);
+        self.shared.change(Next::Switch(target));
+        Ok(())
+    }
+
+    /// Opens the file again at the writer's next turn, for rotation by signal.
+    pub fn reopen(&self) {
+        // A switch that is still waiting opens its file anyway.
+        if !self.shared.changed.load(Ordering::Acquire) {
+            self.shared.change(Next::Reopen);
+        }
+    }
+
+    /// What became of the records so far.
+    pub fn stats(&self) -> &FlowLogStats {
+        &self.shared.stats
+    }
+}
+
+impl RecordSink for FlowLog {
+    fn wants(&self) -> bool {
+        self.shared.wanted.load(Ordering::Relaxed)
+    }
+
+    fn record(&self, record: FlowRecord) {
+        if !self.wants() {
+            return;
+        }
+        let stats = &self.shared.stats;
+        if !sampled(record.id, self.shared.sample_below.load(Ordering::Relaxed)) {
+            stats.sampled_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let Some(records) = &self.records else { return };
+        match records.try_send(record) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                stats.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Drop for FlowLog {
+    fn drop(&mut self) {
+        self.records = None;
+        if let Some(writer) = self.writer.take() {
+            // A panic of the writer has been reported by its own thread.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn change(&self, next: Next) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        self.changed.store(true, Ordering::Release);
+    }
+}
+
+/// The bound that a share of hashes lies below.
+fn threshold(sample: f64) -> u64 {
+    // The cast saturates: 1.0 becomes `u64::MAX`, which takes all.
+    (sample.clamp(0.0, 1.0) * u64::MAX as f64) as u64
+}
+
+/// Whether a flow is in the sample. By its id alone, so that a flow's records are all there or none is.
+fn sampled(id: u64, below: u64) -> bool {
+    below == u64::MAX || mix(id) < below
+}
+
+/// The finalizer of SplitMix64: ids count up, and the sample must not follow their order.
+fn mix(id: u64) -> u64 {
+    let mut z = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+impl Target {
+    fn open(path: &Path) -> Result<Self, OpenError> {
+        let opened = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .and_then(|file| file.metadata().map(|meta| (file, meta)));
+        match opened {
+            Ok((file, meta)) => Ok(Self {
+                path: path.to_owned(),
+                file,
+                identity: (meta.dev(), meta.ino()),
+            }),
+            Err(source) => Err(OpenError {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// Whether the path no longer names the open file.
+    fn is_rotated_away(&self) -> bool {
+        match std::fs::metadata(&self.path) {
+            Ok(meta) => (meta.dev(), meta.ino()) != self.identity,
+            Err(_) => true,
+        }
+    }
+}
+
+/// The thread that writes.
+struct Writer {
+    shared: Arc<Shared>,
+    target: Option<Target>,
+    lines: Vec<u8>,
+    checked: Instant,
+    complaint: Complaint,
+}
+
+/// A standing error, said at its start and once a while.
+#[derive(Default)]
+struct Complaint {
+    said: Option<Instant>,
+    failed_since: u64,
+}
+
+impl Writer {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            target: None,
+            lines: Vec::new(),
+            checked: Instant::now(),
+            complaint: Complaint::default(),
+        }
+    }
+
+    fn run(mut self, queue: &Receiver<FlowRecord>) {
+        loop {
+            match queue.recv_timeout(ROTATION_CHECK) {
+                Ok(first) => self.write(std::iter::once(first).chain(queue.try_iter()).take(BATCH)),
+                Err(RecvTimeoutError::Timeout) => self.follow(Instant::now()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn write(&mut self, records: impl Iterator<Item = FlowRecord>) {
+        self.lines.clear();
+        let mut count = 0u64;
+        for record in records {
+            line::append(&mut self.lines, &self.shared.pop, &record);
+            count += 1;
+        }
+        let now = Instant::now();
+        self.follow(now);
+        let Some(target) = &mut self.target else {
+            // Either switched off with records still queued, or the file cannot be opened.
+            self.shared.stats.failed.fetch_add(count, Ordering::Relaxed);
+            return;
+        };
+        match target.file.write_all(&self.lines) {
+            Ok(()) => {
+                self.shared.stats.written.fetch_add(count, Ordering::Relaxed);
+                self.complaint.end();
+            }
+            Err(error) => {
+                self.shared.stats.failed.fetch_add(count, Ordering::Relaxed);
+                self.complaint.fail(&target.path, &error, count, now);
+            }
+        }
+    }
+
+    /// Takes a change that was asked for, and follows a rotation.
+    fn follow(&mut self, now: Instant) {
+        if self.shared.changed.swap(false, Ordering::AcqRel) {
+            let next = std::mem::replace(
+                &mut *self.shared.next.lock().unwrap_or_else(PoisonError::into_inner),
+                Next::Reopen,
+            );
+            self.checked = now;
+            match next {
+                Next::Switch(target) => self.target = target,
+                Next::Reopen => self.reopen(now),
+            }
+        } else if now.duration_since(self.checked) >= ROTATION_CHECK {
+            self.checked = now;
+            if self.target.as_ref().is_some_and(Target::is_rotated_away) {
+                self.reopen(now);
+            }
+        }
+    }
+
+    /// Opens the path again; keeps the old file when that fails, so that no record is lost meanwhile.
+    fn reopen(&mut self, now: Instant) {
+        let Some(target) = &mut self.target else { return };
+        match Target::open(&target.path) {
+            Ok(opened) => {
+                info!(path = %opened.path.display(), "flow log opened again");
+                *target = opened;
+            }
+            Err(error) => self.complaint.fail(&target.path, &error.source, 0, now),
+        }
+    }
+}
+
+impl Complaint {
+    fn fail(&mut self, path: &Path, error: &io::Error, lost: u64, now: Instant) {
+        self.failed_since += lost;
+        if self.said.is_none_or(|said| now.duration_since(said) >= ERROR_AGAIN) {
+            warn!(path = %path.display(), %error, lost = self.failed_since, "flow log cannot be written");
+            self.said = Some(now);
+        }
+    }
+
+    fn end(&mut self) {
+        if self.said.take().is_some() {
+            info!(lost = self.failed_since, "flow log is written again");
+        }
+        self.failed_since = 0;
+    }
+}

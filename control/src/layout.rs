@@ -1,0 +1,285 @@
+//! Desired state with everything but health filled in: names resolved to addresses, drains applied, counters and names
+//! attached, and the probes that it asks for. Built anew when the configuration, an answer of the resolver or a drain
+//! changes; health changes go straight to `compile` over the layout that stands.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use portolan_config::address::{EndpointAddr, Host};
+use portolan_config::model::{
+    ClientAffinity, Config, Endpoint, EndpointGroup, GroupSettings, HealthCheck, Listener, ListenerSettings,
+    PortOverride, Probe, Protocol,
+};
+use portolan_config::snapshot::{AddressId, AddressLive};
+use portolan_config::stats::{EndpointStats, ListenerStats};
+use portolan_config::units::{AcceleratorName, EndpointId, PortSet, Region, TrafficDial, Weight};
+use portolan_healthcheck::ProbeTarget;
+
+use crate::registry::{ListenerKey, Registry};
+
+/// Addresses of one name that are used; an answer may hold thousands.
+pub(crate) const ADDRESSES_OF_A_NAME: usize = 16;
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    /// Sorted, at most [`ADDRESSES_OF_A_NAME`].
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Addresses in the answer beyond those.
+    pub(crate) unused: usize,
+    /// Why there is no fresh answer.
+    pub(crate) error: Option<Arc<str>>,
+}
+
+/// Answers what a layout needs beside the configuration.
+pub(crate) trait Surroundings {
+    /// The addresses of a name.
+    fn resolve(&self, name: &Arc<str>) -> Resolved;
+    /// Whether the operator drains the endpoint there.
+    fn is_draining(&self, endpoint: &EndpointId, region: &Region) -> bool;
+}
+
+/// The whole layout.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) config: Arc<Config>,
+    /// All listeners of all accelerators, in the order of the configuration.
+    pub(crate) listeners: Vec<ListenerLayout>,
+    /// What is to be probed; `target` of an address is an index into it.
+    pub(crate) targets: Vec<ProbeTarget>,
+    /// The addresses that share a target's health, by the index of the target.
+    pub(crate) shared_by: Vec<Vec<Spot>>,
+    spots: HashMap<AddressId, Spot>,
+}
+
+/// Where an address stands in the layout, by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Spot {
+    pub(crate) listener: usize,
+    pub(crate) group: usize,
+    pub(crate) endpoint: usize,
+    pub(crate) address: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct ListenerLayout {
+    pub(crate) accelerator: AcceleratorName,
+    /// Index of the accelerator in the configuration.
+    pub(crate) accelerator_index: usize,
+    pub(crate) enabled: bool,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) protocol: Protocol,
+    pub(crate) ports: PortSet,
+    /// `PORTS/PROTOCOL`, as metrics and events name it.
+    pub(crate) label: Arc<str>,
+    pub(crate) client_affinity: ClientAffinity,
+    pub(crate) settings: Arc<ListenerSettings>,
+    pub(crate) stats: Arc<ListenerStats>,
+    pub(crate) groups: Vec<GroupLayout>,
+}
+
+#[derive(Debug)]
+pub(crate) struct GroupLayout {
+    pub(crate) region: Region,
+    pub(crate) traffic_dial: TrafficDial,
+    pub(crate) latency: Option<std::time::Duration>,
+    pub(crate) health_check: Arc<HealthCheck>,
+    /// Sorted by listener port.
+    pub(crate) port_overrides: Vec<PortOverride>,
+    pub(crate) settings: Arc<GroupSettings>,
+    pub(crate) endpoints: Vec<EndpointLayout>,
+}
+
+#[derive(Debug)]
+pub(crate) struct EndpointLayout {
+    pub(crate) id: EndpointId,
+    pub(crate) host: Host,
+    pub(crate) port: Option<u16>,
+    pub(crate) weight: Weight,
+    pub(crate) max_flows: u32,
+    pub(crate) draining: bool,
+    /// What the resolver has to say: no answer, a stale one, or too many addresses.
+    pub(crate) note: Option<Arc<str>>,
+    pub(crate) stats: Arc<EndpointStats>,
+    pub(crate) addresses: Vec<AddressLayout>,
+}
+
+#[derive(Debug)]
+pub(crate) struct AddressLayout {
+    pub(crate) ip: IpAddr,
+    pub(crate) live: Arc<AddressLive>,
+    /// Index into [`Layout::targets`]; `None` is never probed and always up.
+    pub(crate) target: Option<usize>,
+}
+
+/// `PORTS/PROTOCOL`.
+pub(crate) fn listener_label(protocol: Protocol, ports: &PortSet) -> String {
+    format!("{ports}/{protocol}")
+}
+
+impl Layout {
+    /// Builds it. Names and counters come from the registry, which hands out the same ones for the same things.
+    pub(crate) fn build(config: Arc<Config>, surroundings: &dyn Surroundings, registry: &mut Registry) -> Layout {
+        let listeners = || {
+            let accelerators = config.accelerators.iter().enumerate();
+            accelerators.flat_map(|(index, acc)| acc.listeners.iter().map(move |listener| (index, acc, listener)))
+        };
+        let keys: Vec<ListenerKey> = listeners()
+            .map(|(_, accelerator, listener)| ListenerKey {
+                accelerator: accelerator.name.clone(),
+                protocol: listener.protocol,
+                ports: listener.ports.clone(),
+            })
+            .collect();
+        registry.adopt(&keys);
+        let mut builder = Builder { surroundings, registry, targets: Vec::new(), index: HashMap::new() };
+        let mut built = Vec::with_capacity(keys.len());
+        for (key, (accelerator_index, accelerator, listener)) in keys.iter().zip(listeners()) {
+            let groups = listener.endpoint_groups.iter();
+            built.push(ListenerLayout {
+                accelerator: accelerator.name.clone(),
+                accelerator_index,
+                enabled: accelerator.enabled,
+                addresses: accelerator.addresses.clone(),
+                protocol: listener.protocol,
+                ports: listener.ports.clone(),
+                label: listener_label(listener.protocol, &listener.ports).into(),
+                client_affinity: listener.client_affinity,
+                settings: listener.settings.clone(),
+                stats: builder.registry.listener(key),
+                groups: groups.map(|group| builder.group(key, listener, group)).collect(),
+            });
+        }
+        let targets = builder.targets;
+        let (shared_by, spots) = index_spots(&built, targets.len());
+        Layout { config, listeners: built, targets, shared_by, spots }
+    }
+
+    /// Where an address stands; `None` when it has left.
+    pub(crate) fn spot(&self, address: AddressId) -> Option<Spot> {
+        self.spots.get(&address).copied()
+    }
+
+    /// The address at a spot of this layout, and everything it belongs to.
+    pub(crate) fn at(&self, spot: Spot) -> (&ListenerLayout, &GroupLayout, &EndpointLayout, &AddressLayout) {
+        let listener = &self.listeners[spot.listener];
+        let group = &listener.groups[spot.group];
+        let endpoint = &group.endpoints[spot.endpoint];
+        (listener, group, endpoint, &endpoint.addresses[spot.address])
+    }
+
+    /// Every address, with its spot.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (AddressId, Spot)> + '_ {
+        self.spots.iter().map(|(id, spot)| (*id, *spot))
+    }
+
+    /// Every endpoint with its group and listener.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&ListenerLayout, &GroupLayout, &EndpointLayout)> {
+        self.listeners.iter().flat_map(|listener| {
+            let groups = listener.groups.iter();
+            groups.flat_map(move |group| group.endpoints.iter().map(move |endpoint| (listener, group, endpoint)))
+        })
+    }
+}
+
+struct Builder<'a> {
+    surroundings: &'a dyn Surroundings,
+    registry: &'a mut Registry,
+    targets: Vec<ProbeTarget>,
+    index: HashMap<ProbeTarget, usize>,
+}
+
+impl Builder<'_> {
+    fn group(&mut self, key: &ListenerKey, listener: &Listener, group: &EndpointGroup) -> GroupLayout {
+        let mut port_overrides = group.port_overrides.clone();
+        port_overrides.sort_by_key(|o| o.listener_port);
+        let endpoints = group.endpoints.iter();
+        GroupLayout {
+            region: group.region.clone(),
+            traffic_dial: group.traffic_dial,
+            latency: group.latency,
+            health_check: group.health_check.clone(),
+            port_overrides,
+            settings: group.settings.clone(),
+            endpoints: endpoints.map(|endpoint| self.endpoint(key, listener, group, endpoint)).collect(),
+        }
+    }
+
+    fn endpoint(
+        &mut self,
+        key: &ListenerKey,
+        listener: &Listener,
+        group: &EndpointGroup,
+        endpoint: &Endpoint,
+    ) -> EndpointLayout {
+        let (resolved, name) = match &endpoint.host {
+            Host::Ip(ip) => (Resolved { addresses: vec![*ip], ..Resolved::default() }, None),
+            Host::Name(name) => (self.surroundings.resolve(name), Some(name.clone())),
+        };
+        let (stats, live) = self.registry.endpoint(key, &group.region, &endpoint.id, &resolved.addresses);
+        let port = group.probe_port(endpoint, listener);
+        let mut addresses: Vec<AddressLayout> = Vec::with_capacity(live.len());
+        for (ip, live) in resolved.addresses.iter().zip(live) {
+            let address = EndpointAddr(SocketAddr::new(*ip, port));
+            let target = self.target(address, &group.health_check, name.clone());
+            addresses.push(AddressLayout { ip: *ip, live, target });
+        }
+        EndpointLayout {
+            id: endpoint.id.clone(),
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            weight: endpoint.weight,
+            max_flows: endpoint.max_flows,
+            draining: self.surroundings.is_draining(&endpoint.id, &group.region),
+            note: name.and_then(|name| resolver_note(&name, &resolved)),
+            stats,
+            addresses,
+        }
+    }
+
+    fn target(&mut self, address: EndpointAddr, check: &Arc<HealthCheck>, name: Option<Arc<str>>) -> Option<usize> {
+        if check.probe == Probe::None {
+            return None;
+        }
+        let target = ProbeTarget { address, check: check.clone(), name };
+        let next = self.targets.len();
+        let index = *self.index.entry(target).or_insert_with_key(|target| {
+            self.targets.push(target.clone());
+            next
+        });
+        Some(index)
+    }
+}
+
+fn resolver_note(name: &str, resolved: &Resolved) -> Option<Arc<str>> {
+    let note = match (&resolved.error, resolved.addresses.is_empty()) {
+        (Some(error), true) => format!("{name} does not resolve: {error}"),
+        (Some(error), false) => format!("{name} no longer resolves, its last addresses are used: {error}"),
+        (None, true) => format!("{name} is being resolved"),
+        (None, false) if resolved.unused > 0 => {
+            format!("{} further addresses of {name} are not used", resolved.unused)
+        }
+        (None, false) => return None,
+    };
+    Some(note.into())
+}
+
+fn index_spots(listeners: &[ListenerLayout], targets: usize) -> (Vec<Vec<Spot>>, HashMap<AddressId, Spot>) {
+    let mut shared_by = vec![Vec::new(); targets];
+    let mut spots = HashMap::new();
+    for (l, listener) in listeners.iter().enumerate() {
+        for (g, group) in listener.groups.iter().enumerate() {
+            for (e, endpoint) in group.endpoints.iter().enumerate() {
+                for (a, address) in endpoint.addresses.iter().enumerate() {
+                    let spot = Spot { listener: l, group: g, endpoint: e, address: a };
+                    spots.insert(address.live.id, spot);
+                    if let Some(target) = address.target {
+                        shared_by[target].push(spot);
+                    }
+                }
+            }
+        }
+    }
+    (shared_by, spots)
+}

@@ -1,0 +1,159 @@
+//! Names and counters that outlive every generation: an [`AddressId`] with its [`AddressLive`], [`EndpointStats`] and
+//! [`ListenerStats`], handed out by what they count. What has vanished from the desired state is forgotten once no snapshot
+//! and no flow holds it any more.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portolan_config::model::Protocol;
+use portolan_config::snapshot::{AddressId, AddressLive};
+use portolan_config::stats::{EndpointStats, ListenerStats};
+use portolan_config::units::{AcceleratorName, EndpointId, PortSet, Region};
+
+/// What tells listeners apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ListenerKey {
+    pub(crate) accelerator: AcceleratorName,
+    pub(crate) protocol: Protocol,
+    pub(crate) ports: PortSet,
+}
+
+/// Everything that was ever handed out and may still be held.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    listeners: HashMap<ListenerKey, ListenerEntry>,
+    last_address: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ListenerEntry {
+    pub(crate) stats: Arc<ListenerStats>,
+    endpoints: HashMap<(Region, EndpointId), EndpointEntry>,
+}
+
+#[derive(Debug, Default)]
+struct EndpointEntry {
+    stats: Arc<EndpointStats>,
+    addresses: HashMap<IpAddr, Arc<AddressLive>>,
+}
+
+impl Registry {
+    /// Lets a listener whose ports were edited keep its counters and the names of its addresses, so that its flows are not
+    /// taken for those of a removed listener.
+    pub(crate) fn adopt(&mut self, desired: &[ListenerKey]) {
+        for key in desired {
+            if self.listeners.contains_key(key) {
+                continue;
+            }
+            let heir = self.listeners.keys().find(|old| {
+                old.accelerator == key.accelerator
+                    && old.protocol == key.protocol
+                    && overlap(&old.ports, &key.ports)
+                    && !desired.contains(old)
+            });
+            if let Some(entry) = heir.cloned().and_then(|old| self.listeners.remove(&old)) {
+                self.listeners.insert(key.clone(), entry);
+            }
+        }
+    }
+
+    /// The counters of a listener.
+    pub(crate) fn listener(&mut self, key: &ListenerKey) -> Arc<ListenerStats> {
+        self.listeners.entry(key.clone()).or_default().stats.clone()
+    }
+
+    /// The counters of an endpoint and the notes on its addresses, in their order.
+    pub(crate) fn endpoint(
+        &mut self,
+        listener: &ListenerKey,
+        region: &Region,
+        id: &EndpointId,
+        addresses: &[IpAddr],
+    ) -> (Arc<EndpointStats>, Vec<Arc<AddressLive>>) {
+        let Registry { listeners, last_address } = self;
+        let entry = listeners
+            .entry(listener.clone())
+            .or_default()
+            .endpoints
+            .entry((region.clone(), id.clone()))
+            .or_default();
+        let live = addresses
+            .iter()
+            .map(|ip| {
+                let fresh = || {
+                    *last_address += 1;
+                    Arc::new(AddressLive::new(AddressId(*last_address)))
+                };
+                entry.addresses.entry(*ip).or_insert_with(fresh).clone()
+            })
+            .collect();
+        (entry.stats.clone(), live)
+    }
+
+    /// Forgets what nobody but the registry holds.
+    pub(crate) fn sweep(&mut self) {
+        self.listeners.retain(|_, listener| {
+            listener.endpoints.retain(|_, endpoint| {
+                endpoint.addresses.retain(|_, live| is_held(live));
+                !endpoint.addresses.is_empty() || is_held(&endpoint.stats)
+            });
+            !listener.endpoints.is_empty() || is_held(&listener.stats)
+        });
+    }
+}
+
+fn is_held<T>(shared: &Arc<T>) -> bool {
+    Arc::strong_count(shared) > 1
+}
+
+fn overlap(a: &PortSet, b: &PortSet) -> bool {
+    a.ranges()
+        .iter()
+        .any(|x| b.ranges().iter().any(|y| x.first() <= y.last() && y.first() <= x.last()))
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_config::units::PortRange;
+
+    use super::*;
+
+    fn key(first: u16, last: u16) -> ListenerKey {
+        let range = PortRange::new(first, last).expect("a range");
+        ListenerKey {
+            accelerator: AcceleratorName::new("shop"),
+            protocol: Protocol::Tcp,
+            ports: PortSet::new(vec![range]).expect("ports"),
+        }
+    }
+
+    fn one(registry: &mut Registry, key: &ListenerKey) -> Arc<AddressLive> {
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        let (_, live) = registry.endpoint(key, &Region::new("r"), &EndpointId::new("a"), &[ip]);
+        live[0].clone()
+    }
+
+    #[test]
+    fn the_same_address_keeps_its_name_while_somebody_holds_it() {
+        let mut registry = Registry::default();
+        let held = one(&mut registry, &key(80, 80));
+        registry.sweep();
+        assert_eq!(one(&mut registry, &key(80, 80)).id, held.id);
+        let old = held.id;
+        drop(held);
+        registry.sweep();
+        assert!(registry.listeners.is_empty());
+        assert_ne!(one(&mut registry, &key(80, 80)).id, old, "names are never used again");
+    }
+
+    #[test]
+    fn a_listener_whose_ports_were_edited_keeps_its_names() {
+        let mut registry = Registry::default();
+        let held = one(&mut registry, &key(80, 80));
+        registry.adopt(&[key(80, 90)]);
+        assert_eq!(one(&mut registry, &key(80, 90)).id, held.id);
+        registry.adopt(&[key(80, 90), key(91, 95)]);
+        assert_ne!(one(&mut registry, &key(91, 95)).id, held.id);
+    }
+}
