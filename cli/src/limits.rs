@@ -1,0 +1,192 @@
+//! What this process may use: raises the descriptor limit, reads its capabilities, and shows the limits that are in force as one
+//! table, before the first flow. Called by `run` at start; `check` shows the same table for a file.
+
+use std::fmt;
+use std::thread;
+
+use caps::{CapSet, Capability};
+use portolan_config::model::{Config, Limits};
+use rlimit::Resource;
+
+/// The descriptor limit before and after it was raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptors {
+    /// The soft limit that the process was started with.
+    pub(crate) started_with: u64,
+    /// The soft limit in force.
+    pub(crate) soft: u64,
+    /// The hard limit, which only the service manager raises (`LimitNOFILE=`).
+    pub(crate) hard: u64,
+}
+
+/// Raises the soft limit to the hard one. A refusal is no error: the edge then serves fewer flows, and the table says so.
+pub(crate) fn raise_descriptors() -> Descriptors {
+    let (started_with, hard) = Resource::NOFILE.get().unwrap_or((1024, 1024));
+    let soft = match Resource::NOFILE.set(hard, hard) {
+        Ok(()) => hard,
+        Err(_) => started_with,
+    };
+    Descriptors {
+        started_with,
+        soft,
+        hard,
+    }
+}
+
+/// Every limit in force.
+pub(crate) struct Effective<'a> {
+    /// Descriptors of the process.
+    pub(crate) descriptors: Descriptors,
+    /// The most flows at once.
+    pub(crate) max_flows: usize,
+    /// Data-path threads.
+    pub(crate) workers: usize,
+    /// How bytes are relayed.
+    pub(crate) relay: &'static str,
+    /// The file.
+    pub(crate) config: &'a Config,
+}
+
+/// Data-path threads that `[pop] workers` asks for.
+pub(crate) fn workers(config: &Config) -> usize {
+    match config.pop.workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        asked => asked,
+    }
+}
+
+impl Effective<'_> {
+    /// Name, value and what decides it; the lines of the table.
+    pub(crate) fn rows(&self) -> Vec<(&'static str, String, String)> {
+        let Limits {
+            max_flows,
+            max_flows_per_source,
+            new_flows_per_source,
+            flow_table,
+        } = self.config.limits;
+        let Descriptors {
+            started_with,
+            soft,
+            hard,
+        } = self.descriptors;
+        let flows_by = if max_flows != 0 && self.max_flows == max_flows as usize {
+            "[limits] max_flows"
+        } else {
+            "the descriptor limit, two a flow"
+        };
+        let workers_by = if self.config.pop.workers == 0 {
+            "one a core"
+        } else {
+            "[pop] workers"
+        };
+        vec![
+            (
+                "descriptors",
+                soft.to_string(),
+                format!("soft limit, raised from {started_with}; hard limit {hard} (LimitNOFILE=)"),
+            ),
+            ("flows", self.max_flows.to_string(), flows_by.into()),
+            (
+                "flows per source",
+                or_off(max_flows_per_source),
+                "[limits] max_flows_per_source".into(),
+            ),
+            (
+                "new flows/s per source",
+                or_off(new_flows_per_source),
+                "[limits] new_flows_per_source".into(),
+            ),
+            (
+                "flow table",
+                format!("{} MiB", flow_table >> 20),
+                "[limits] flow_table; UDP".into(),
+            ),
+            ("workers", self.workers.to_string(), workers_by.into()),
+            (
+                "relay",
+                self.relay.into(),
+                "how bytes pass; the portable way".into(),
+            ),
+            (
+                "capabilities",
+                capabilities(),
+                "of those that features may ask for".into(),
+            ),
+            (
+                "listeners",
+                listeners(self.config),
+                "addresses × ports".into(),
+            ),
+        ]
+    }
+}
+
+impl fmt::Display for Effective<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.rows();
+        let name_width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+        let value_width = rows
+            .iter()
+            .map(|(_, value, _)| value.len())
+            .max()
+            .unwrap_or(0);
+        for (index, (name, value, by)) in rows.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "  {name:name_width$}  {value:value_width$}  {by}")?;
+        }
+        Ok(())
+    }
+}
+
+fn or_off(limit: u32) -> String {
+    match limit {
+        0 => "off".into(),
+        limit => limit.to_string(),
+    }
+}
+
+/// Those that a feature may need; everything else is none of our business.
+const OF_USE: [(Capability, &str); 4] = [
+    (Capability::CAP_NET_BIND_SERVICE, "net_bind_service"),
+    (Capability::CAP_NET_ADMIN, "net_admin"),
+    (Capability::CAP_NET_RAW, "net_raw"),
+    (Capability::CAP_BPF, "bpf"),
+];
+
+fn capabilities() -> String {
+    let held: Vec<&str> = OF_USE
+        .iter()
+        .filter(|(capability, _)| {
+            caps::has_cap(None, CapSet::Effective, *capability).unwrap_or(false)
+        })
+        .map(|(_, name)| *name)
+        .collect();
+    if held.is_empty() {
+        "none".into()
+    } else {
+        held.join(" ")
+    }
+}
+
+fn listeners(config: &Config) -> String {
+    let enabled = config
+        .accelerators
+        .iter()
+        .filter(|accelerator| accelerator.enabled);
+    let (mut listeners, mut sockets) = (0, 0);
+    for accelerator in enabled {
+        // Without addresses it is the wildcard of both families.
+        let addresses = if accelerator.addresses.is_empty() {
+            2
+        } else {
+            accelerator.addresses.len()
+        };
+        for listener in &accelerator.listeners {
+            listeners += 1;
+            sockets += addresses * listener.ports.len();
+        }
+    }
+    format!("{listeners} on {sockets} addresses and ports")
+}
