@@ -11,10 +11,16 @@ use portolan_config::signal::SignalKind;
 use portolan_config::snapshot::AddressLive;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
+use self::driver::Driver;
 use crate::counters::ProbeCounters;
+use crate::probe::TlsClients;
 use crate::target::ProbeTarget;
 use crate::view::{AddressHealth, View};
+
+mod driver;
+mod entry;
 
 /// Suspicions that may wait for the task. A region that dies raises thousands in a burst; those beyond say the same again.
 const PENDING_SUSPICIONS: usize = 8192;
@@ -77,14 +83,20 @@ struct Shared {
 #[derive(Debug)]
 pub struct Checker {
     shared: Arc<Shared>,
+    task: AbortHandle,
 }
 
 impl Checker {
     /// Starts the task on `runtime`, which needs its io and time drivers.
-    pub fn start(_runtime: &Handle, _options: CheckerOptions) -> Checker {
-        Checker {
-            shared: Arc::new(Shared::default()),
-        }
+    pub fn start(runtime: &Handle, options: CheckerOptions) -> Checker {
+        Self::start_with(runtime, options, TlsClients::default())
+    }
+
+    fn start_with(runtime: &Handle, options: CheckerOptions, tls: TlsClients) -> Checker {
+        let shared = Arc::new(Shared::default());
+        let driver = Driver::new(Arc::clone(&shared), tls, options.max_in_flight);
+        let task = runtime.spawn(driver.run()).abort_handle();
+        Checker { shared, task }
     }
 
     /// Probes exactly `targets` from now on. What stays goes on undisturbed; a new target at an address that stays goes on with its
@@ -148,9 +160,18 @@ impl Checker {
     }
 }
 
+impl Drop for Checker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Shared {
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
         // Nothing panics while it holds the lock; were it so, the queues are still whole.
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

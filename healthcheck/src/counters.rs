@@ -83,6 +83,8 @@ pub struct ProbeCounters {
     pub bursts_lifted: AtomicU64,
     /// Bursts that found the endpoint dead.
     pub bursts_down: AtomicU64,
+    /// Bursts that this host could not ask.
+    pub bursts_undecided: AtomicU64,
     /// Suspicions that found the queue full.
     pub suspicions_dropped: AtomicU64,
 }

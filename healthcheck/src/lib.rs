@@ -6,6 +6,11 @@
 
 mod checker;
 mod counters;
+mod machine;
+mod probe;
+mod rtt;
+mod schedule;
+mod suspicion;
 mod target;
 mod view;
 

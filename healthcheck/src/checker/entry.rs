@@ -1,0 +1,233 @@
+//! Everything that is known of one target, as the checker's task keeps it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use portolan_config::address::EndpointAddr;
+use portolan_config::health::{Failure, HealthState};
+use rand::Rng;
+
+use super::Suspicion;
+use crate::machine::{Evidence, Input, Machine};
+use crate::probe::Finding;
+use crate::rtt::SmoothedRtt;
+use crate::schedule::Schedule;
+use crate::suspicion::{Decision, Ground, Suspect};
+use crate::target::ProbeTarget;
+use crate::view::AddressHealth;
+
+/// How long a flow port that was found dead keeps an endpoint down whose check passes. Then the check is believed again, and live
+/// traffic decides anew: the configuration may have moved the flows to another port meanwhile.
+const DEAD_PORT_MEMORY: Duration = Duration::from_secs(60);
+
+/// One target.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) target: ProbeTarget,
+    pub(super) schedule: Schedule,
+    pub(super) suspect: Suspect,
+    /// Probes under way.
+    pub(super) in_flight: u32,
+    /// When the probe fell due that waits for room.
+    pub(super) waits_since: Option<Instant>,
+    /// The timer that is set for it.
+    pub(super) armed: Option<Instant>,
+    machine: Machine,
+    rtt: SmoothedRtt,
+    since_wall: SystemTime,
+    last_ok: Option<Instant>,
+    /// The port that flows use, found dead by a burst though the check asks another; since when. Asked along with the check until
+    /// the endpoint is up.
+    dead_port: Option<(EndpointAddr, Instant)>,
+}
+
+impl Entry {
+    /// Of a target that nothing is known of.
+    pub(super) fn new(
+        target: ProbeTarget,
+        rng: &mut impl Rng,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Self {
+        let mut machine = Machine::new(target.check.as_ref().into(), now);
+        if target.is_always_up() {
+            machine.settle_up(now);
+        }
+        Self {
+            schedule: Schedule::new(&target.check, rng, now),
+            suspect: Suspect::new(),
+            in_flight: 0,
+            waits_since: None,
+            armed: None,
+            machine,
+            rtt: SmoothedRtt::default(),
+            since_wall: wall,
+            last_ok: None,
+            dead_port: None,
+            target,
+        }
+    }
+
+    /// Of a target whose address was asked by another check before.
+    pub(super) fn heir(
+        &self,
+        target: ProbeTarget,
+        rng: &mut impl Rng,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Self {
+        let mut heir = Self::new(target, rng, now, wall);
+        heir.machine = self
+            .machine
+            .clone()
+            .under(heir.target.check.as_ref().into());
+        heir.rtt = self.rtt;
+        heir.last_ok = self.last_ok;
+        heir.dead_port = self.dead_port;
+        if !heir.target.is_always_up() || !heir.machine.settle_up(now) {
+            heir.since_wall = self.since_wall;
+        }
+        heir
+    }
+
+    /// The state.
+    pub(super) fn state(&self) -> HealthState {
+        self.machine.state()
+    }
+
+    /// When its timer is to go off.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let probe = (!self.target.is_always_up()).then(|| self.schedule.due());
+        match (probe, self.suspect.wake_at()) {
+            (Some(probe), Some(burst)) => Some(probe.min(burst)),
+            (probe, burst) => probe.or(burst),
+        }
+    }
+
+    /// The port to ask along with the check.
+    pub(super) fn port_asked_besides(&mut self, now: Instant) -> Option<EndpointAddr> {
+        let (port, since) = self.dead_port?;
+        if now.saturating_duration_since(since) < DEAD_PORT_MEMORY {
+            return Some(port);
+        }
+        self.dead_port = None;
+        None
+    }
+
+    /// Takes a signal of live flows. What is down stays so until its probes say otherwise, and what is never asked is always up.
+    pub(super) fn on_suspicion(&mut self, suspicion: Suspicion) {
+        let Suspicion {
+            target: _,
+            to,
+            only_port,
+            kind,
+            at,
+            live,
+        } = suspicion;
+        if self.target.is_always_up() || self.state() == HealthState::Down {
+            return;
+        }
+        let to = if only_port { to } else { self.target.address };
+        self.suspect.on_signal(
+            kind,
+            Ground {
+                to,
+                raised: at,
+                live,
+            },
+        );
+    }
+
+    /// Takes the result of the probe that was sent at `sent`.
+    pub(super) fn on_probe(
+        &mut self,
+        finding: Finding,
+        sent: Instant,
+        rng: &mut impl Rng,
+        now: Instant,
+    ) {
+        if let Some(sample) = finding.rtt {
+            self.rtt.add(sample);
+        }
+        let input = match finding.failure {
+            None => {
+                self.last_ok = self.last_ok.max(Some(now));
+                Input::Pass
+            }
+            Some(failure @ Failure::Local(_)) => Input::Local(failure),
+            Some(
+                failure @ (Failure::Refused
+                | Failure::TimedOut
+                | Failure::Unreachable
+                | Failure::Reset
+                | Failure::Answer(_)),
+            ) => Input::Fail(failure),
+        };
+        // The fault shows when the answer is overdue, a round trip after the question, not when patience ends.
+        let seen = self.rtt.get().map_or(now, |rtt| (sent + rtt).min(now));
+        self.step(Evidence { input, sent, seen }, rng, now);
+    }
+
+    /// Takes what came of a burst.
+    pub(super) fn on_decision(&mut self, decision: Decision, rng: &mut impl Rng, now: Instant) {
+        match decision {
+            Decision::Lifted | Decision::Undecided => {}
+            Decision::Dead {
+                failure,
+                to,
+                raised,
+                sent,
+            } => {
+                if to != self.target.address {
+                    self.dead_port = Some((to, now));
+                }
+                let input = Input::Burst(failure);
+                self.step(
+                    Evidence {
+                        input,
+                        sent,
+                        seen: raised,
+                    },
+                    rng,
+                    now,
+                );
+            }
+        }
+    }
+
+    fn step(&mut self, evidence: Evidence, rng: &mut impl Rng, now: Instant) {
+        if self.machine.on(evidence, now) {
+            self.since_wall = SystemTime::now();
+            tracing::debug!(
+                target = ?self.target,
+                state = %self.machine.state(),
+                failure = self.machine.failure().map(tracing::field::display),
+                burst = self.machine.decided_by_burst(),
+                "health changed"
+            );
+        }
+        if self.machine.state() == HealthState::Up {
+            self.dead_port = None;
+        }
+        self.schedule.set_pace(self.machine.pace(), rng, now);
+    }
+
+    /// The smoothed round trip.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.rtt.get()
+    }
+
+    /// What everybody may know.
+    pub(super) fn health(&self) -> AddressHealth {
+        AddressHealth {
+            state: self.machine.state(),
+            since: self.machine.since(),
+            since_wall: self.since_wall,
+            failure: self.machine.failure().cloned(),
+            first_evidence: self.machine.first_evidence(),
+            rtt: self.rtt.get(),
+            last_ok: self.last_ok,
+            transitions: self.machine.transitions(),
+            decided_by_burst: self.machine.decided_by_burst(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! One probe over the network: ask, wait at most the check's timeout, say what came. Called by the checker's task; keeps no state
+//! beside the TLS configurations.
+
+use std::time::Duration;
+
+use portolan_config::address::EndpointAddr;
+use portolan_config::health::Failure;
+use portolan_config::model::Probe;
+use tokio::time::{Instant, timeout_at};
+
+use crate::target::ProbeTarget;
+
+mod failure;
+mod http;
+mod tcp;
+mod tls;
+
+pub(crate) use tls::TlsClients;
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// Why it did not pass.
+    pub(crate) failure: Option<Failure>,
+    /// How long the connect took, if it was accepted.
+    pub(crate) rtt: Option<Duration>,
+}
+
+/// Asks `target`, and whether `port` takes connections, too: both must pass.
+pub(crate) async fn probe_with_port(
+    target: &ProbeTarget,
+    port: Option<EndpointAddr>,
+    tls: &TlsClients,
+) -> Finding {
+    let Some(port) = port else {
+        return probe(target, tls).await;
+    };
+    let (check, port) = tokio::join!(probe(target, tls), connect(port, target.check.timeout));
+    Finding {
+        failure: check.failure.or(port.failure),
+        rtt: check.rtt,
+    }
+}
+
+/// Asks `target` what its check says.
+async fn probe(target: &ProbeTarget, tls: &TlsClients) -> Finding {
+    let deadline = Instant::now() + target.check.timeout;
+    match &target.check.probe {
+        Probe::None => Finding {
+            failure: None,
+            rtt: None,
+        },
+        Probe::Tcp => connect(target.address, target.check.timeout).await,
+        Probe::Http(question) => {
+            let (stream, rtt) = match tcp::connect(target.address, deadline).await {
+                Ok(connected) => connected,
+                Err(failure) => {
+                    return Finding {
+                        failure: Some(failure),
+                        rtt: None,
+                    };
+                }
+            };
+            let host = http::host(target, question, 80);
+            let failure = http::ask(stream, question, &host, deadline).await.err();
+            Finding {
+                failure,
+                rtt: Some(rtt),
+            }
+        }
+        Probe::Https {
+            http: question,
+            sni,
+            verify_tls,
+        } => {
+            let (stream, rtt) = match tcp::connect(target.address, deadline).await {
+                Ok(connected) => connected,
+                Err(failure) => {
+                    return Finding {
+                        failure: Some(failure),
+                        rtt: None,
+                    };
+                }
+            };
+            let greeted = tls.greet(stream, target, sni.as_deref(), *verify_tls);
+            let failure = match timeout_at(deadline, greeted).await {
+                Err(_elapsed) => Some(Failure::TimedOut),
+                Ok(Err(failure)) => Some(failure),
+                Ok(Ok(stream)) => {
+                    let host = http::host(target, question, 443);
+                    http::ask(stream, question, &host, deadline).await.err()
+                }
+            };
+            Finding {
+                failure,
+                rtt: Some(rtt),
+            }
+        }
+    }
+}
+
+/// A connect and nothing more, closed by reset: the TCP probe, and what a burst is made of.
+pub(crate) async fn connect(to: EndpointAddr, timeout: Duration) -> Finding {
+    match tcp::connect(to, Instant::now() + timeout).await {
+        Ok((stream, rtt)) => {
+            tcp::close_by_reset(&stream);
+            Finding {
+                failure: None,
+                rtt: Some(rtt),
+            }
+        }
+        Err(failure) => Finding {
+            failure: Some(failure),
+            rtt: None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
