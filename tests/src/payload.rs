@@ -23,8 +23,8 @@ static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     noise
 });
 
-/// The stretch of a seed's stream at an offset.
-fn stretch(seed: u64, offset: u64, len: usize) -> &'static [u8] {
+/// The stretch of a seed's stream at an offset; at most a period is given.
+pub fn stretch(seed: u64, offset: u64, len: usize) -> &'static [u8] {
     let at = ((seed % PERIOD as u64 + offset) % PERIOD as u64) as usize;
     &NOISE[at..at + len.min(PERIOD)]
 }
