@@ -1,5 +1,5 @@
 //! The vocabulary of Portolan: model types, ids, units, the TOML file, and the snapshot that the data path runs on.
-//! Every other crate speaks these words; this one depends on none of them and does no input or output of its own.
+//! Every other crate speaks these words; this one depends on none of them and does no input or output but reading that file.
 
 pub mod address;
 pub mod clock;

@@ -253,7 +253,9 @@ pub(super) fn unknown(table: Table, name: &str) -> ValueError {
         .map(|key| (likeness(key), *key))
         .filter(|(likeness, _)| *likeness >= NEAR)
         .max_by(|one, other| one.0.total_cmp(&other.0));
-    let elsewhere = Table::ALL.iter().find(|other| is_known(**other, name));
+    let mut others = Table::ALL.iter().filter(|other| is_known(**other, name));
+    // A name that several tables have says nothing about where this one was meant to be.
+    let elsewhere = others.next().filter(|_| others.next().is_none());
     let remedy = match (nearest, elsewhere) {
         (_, Some(other)) => format!("it belongs to {}", other.heading()),
         (Some((_, key)), None) => format!("did you mean \"{key}\"?"),
@@ -278,7 +280,7 @@ pub fn reference_table() -> String {
         }
         let (heading, about) = (table.heading(), table.about());
         let _ = write!(out, "#### `{heading}`\n{about}\n\n");
-        out.push_str("| key | value | default | |\n|---|---|---|---|\n");
+        out.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
         for key in keys {
             let default = match key.default {
                 KeyDefault::Required => "required".to_string(),

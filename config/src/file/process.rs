@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::keys::Table;
-use super::rules::Claims;
+use super::rules::{Claims, OwnSocket};
 use super::section::Section;
 use super::typed::{self, duration, float, integer, one_of, parsed};
 use super::values;
@@ -57,11 +57,8 @@ pub(super) fn admin(root: &Section<'_>, folder: &Path, claims: &mut Claims) -> O
             "set token_file in [admin], or listen on 127.0.0.1",
         );
     }
-    claims.portolan(
-        listen,
-        section.path_of("listen"),
-        section.offset_of("listen"),
-    );
+    // Without SO_REUSEPORT: a second process must not get it.
+    claims.portolan(own_socket(&section, listen, false));
     Some(Admin { listen, token_file })
 }
 
@@ -72,12 +69,17 @@ pub(super) fn readiness(root: &Section<'_>, claims: &mut Claims) -> Option<Optio
         return Some(None);
     }
     let listen = section.get("listen", parsed(values::listen))?;
-    claims.portolan(
-        listen,
-        section.path_of("listen"),
-        section.offset_of("listen"),
-    );
+    claims.portolan(own_socket(&section, listen, true));
     Some(Some(listen))
+}
+
+fn own_socket(section: &Section<'_>, addr: SocketAddr, shares_port: bool) -> OwnSocket {
+    OwnSocket {
+        addr,
+        shares_port,
+        path: section.path_of("listen"),
+        offset: section.offset_of("listen"),
+    }
 }
 
 pub(super) fn shutdown_drain(root: &Section<'_>) -> Option<Duration> {

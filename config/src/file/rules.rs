@@ -21,10 +21,12 @@ pub(super) struct Claims {
 }
 
 /// A socket of Portolan's own.
-struct OwnSocket {
-    addr: SocketAddr,
-    path: String,
-    offset: usize,
+pub(super) struct OwnSocket {
+    pub(super) addr: SocketAddr,
+    /// Bound with SO_REUSEPORT: on every address, it stands beside a listener's named one, which wins.
+    pub(super) shares_port: bool,
+    pub(super) path: String,
+    pub(super) offset: usize,
 }
 
 /// What one listener takes. `offset` is that of its ports.
@@ -64,8 +66,8 @@ type Place = (Protocol, Option<IpAddr>);
 
 impl Claims {
     /// Portolan itself listens there.
-    pub(super) fn portolan(&mut self, addr: SocketAddr, path: String, offset: usize) {
-        self.portolan.push(OwnSocket { addr, path, offset });
+    pub(super) fn portolan(&mut self, socket: OwnSocket) {
+        self.portolan.push(socket);
     }
 
     /// This host has these addresses.
@@ -141,11 +143,11 @@ impl Claims {
                     ),
                 );
             }
-            for (_, taken) in places.iter().filter(|((protocol, address), _)| {
-                let there = address.is_none_or(|ip| meet(socket.addr, SocketAddr::new(ip, port)));
-                *protocol == Protocol::Tcp && there
-            }) {
-                for taken in taken.iter().filter(|taken| taken.range.contains(port)) {
+            let in_the_way = places.iter().filter(|((protocol, address), _)| {
+                *protocol == Protocol::Tcp && socket.excludes(*address)
+            });
+            for taken in in_the_way.flat_map(|(_, taken)| taken) {
+                if taken.range.contains(port) {
                     report.error(
                         taken.claim.offset,
                         format!("{}.ports", taken.claim.path),
@@ -222,6 +224,17 @@ fn accelerators_apart(places: &BTreeMap<Place, Vec<Taken<'_>>>, report: &Report)
                 widest = Some(*next);
             }
         }
+    }
+}
+
+impl OwnSocket {
+    /// Whether a listener at the address, `None` being the wildcard, cannot have this port.
+    fn excludes(&self, address: Option<IpAddr>) -> bool {
+        let Some(ip) = address else {
+            return true;
+        };
+        let beside = self.shares_port && self.addr.ip().is_unspecified();
+        !beside && meet(self.addr, SocketAddr::new(ip, self.addr.port()))
     }
 }
 

@@ -224,7 +224,7 @@ fn every_error_has_its_place_key_and_remedy() {
         let shown: Vec<String> = found.iter().map(Problem::to_string).collect();
         let expected = format!("{FILE}:{line}:{column}: {key}: ");
         let said = |word: &&str| shown[0].contains(*word);
-        if shown.len() != 1 || !shown[0].starts_with(&expected) || !words.iter().all(|w| said(w)) {
+        if shown.len() != 1 || !shown[0].starts_with(&expected) || !words.iter().all(said) {
             wrong.push(format!(
                 "{text}\nexpected {expected}{words:?}\nfound {shown:#?}"
             ));
