@@ -45,6 +45,11 @@ impl Edge {
         &mut self.process
     }
 
+    /// Sends it a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     /// Where its admin server is.
     pub fn admin(&self) -> SocketAddr {
         self.admin
