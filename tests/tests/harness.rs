@@ -34,9 +34,11 @@ async fn a_swallowing_endpoint_answers_nothing_until_revived() {
     endpoint.swallow().await;
     let answer = tokio::spawn(async move { caller.ask("are you there").await });
     let connect = tokio::spawn(TcpStream::connect(endpoint.address()));
-    throughout("nothing is answered", Duration::from_millis(500), async || {
-        !answer.is_finished() && !connect.is_finished()
-    })
+    throughout(
+        "nothing is answered",
+        Duration::from_millis(500),
+        async || !answer.is_finished() && !connect.is_finished(),
+    )
     .await;
 
     endpoint.revive().await;
@@ -53,7 +55,12 @@ async fn a_vanished_endpoint_refuses_and_leaves_connections_open() {
     endpoint.vanish().await;
     let refused = client::ask(endpoint.address(), "x").await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-    throughout("the connection stays", Duration::from_millis(200), async || caller.is_open()).await;
+    throughout(
+        "the connection stays",
+        Duration::from_millis(200),
+        async || caller.is_open(),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -72,15 +79,33 @@ async fn a_refusing_endpoint_goes_on_with_what_it_has() {
 async fn an_exchange_proves_its_bytes() {
     let endpoint = Endpoint::start("a", payload::exchanging()).await;
     for order in [Order::Together, Order::AfterClient, Order::AfterEndpoint] {
-        let exchange = Exchange { seed: 7, up: 2_500_000, down: 1_234_567, order, piece: 65_536 };
+        let exchange = Exchange {
+            seed: 7,
+            up: 2_500_000,
+            down: 1_234_567,
+            order,
+            piece: 65_536,
+        };
         let stream = TcpStream::connect(endpoint.address()).await.unwrap();
-        patiently("an exchange", exchange.ask(stream)).await.unwrap();
+        patiently("an exchange", exchange.ask(stream))
+            .await
+            .unwrap();
     }
 
     let mut wire = Vec::new();
     payload::send(&mut wire, 7, 10_000, 1_000).await.unwrap();
-    payload::receive(&mut wire.as_slice(), 7, 10_000, 333).await.unwrap();
-    assert!(payload::receive(&mut &wire[..9_999], 7, 10_000, 333).await.is_err());
+    payload::receive(&mut wire.as_slice(), 7, 10_000, 333)
+        .await
+        .unwrap();
+    assert!(
+        payload::receive(&mut &wire[..9_999], 7, 10_000, 333)
+            .await
+            .is_err()
+    );
     wire[5_000] ^= 1;
-    assert!(payload::receive(&mut wire.as_slice(), 7, 10_000, 333).await.is_err());
+    assert!(
+        payload::receive(&mut wire.as_slice(), 7, 10_000, 333)
+            .await
+            .is_err()
+    );
 }
