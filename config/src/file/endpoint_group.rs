@@ -33,14 +33,13 @@ pub(super) fn endpoint_group(
     let overrides = port_overrides(section, head, siblings);
     let settings = settings(section, head.protocol);
     let endpoints = endpoints(section);
-    let hosts = endpoints.as_deref().unwrap_or_default();
-    let health_check = health_check::health_check(section, head.protocol, hosts);
-    if let (Some(overrides), Some(endpoints)) = (&overrides, &endpoints) {
+    let health_check = health_check::health_check(section, head.protocol, &endpoints.read);
+    if let Some(overrides) = &overrides {
         claims.group(GroupClaim {
             listener,
             path: section.path().to_string(),
             overrides: overrides.clone(),
-            endpoints: endpoints.iter().enumerate().filter_map(claim).collect(),
+            endpoints: endpoints.read.iter().filter_map(claim).collect(),
         });
     }
     Some(EndpointGroup {
@@ -50,7 +49,7 @@ pub(super) fn endpoint_group(
         health_check: Arc::new(health_check?),
         port_overrides: overrides?,
         settings: Arc::new(settings?),
-        endpoints: endpoints?.into_iter().map(|read| read.endpoint).collect(),
+        endpoints: endpoints.all()?,
     })
 }
 
@@ -162,29 +161,44 @@ fn check_endpoint_port(section: &Section<'_>, port: u16, siblings: &[Head<'_, '_
     }
 }
 
-/// An endpoint, and where its address stands.
+/// The endpoints that could be read: what must hold among them is checked even when others could not.
+struct Endpoints {
+    read: Vec<Read>,
+    whole: bool,
+}
+
+impl Endpoints {
+    fn all(self) -> Option<Vec<Endpoint>> {
+        let endpoints = self.read.into_iter().map(|read| read.endpoint);
+        self.whole.then(|| endpoints.collect())
+    }
+}
+
+/// An endpoint, its place in the list, and where its address stands.
 pub(super) struct Read {
+    index: usize,
     pub(super) endpoint: Endpoint,
     pub(super) offset: usize,
 }
 
-fn endpoints(section: &Section<'_>) -> Option<Vec<Read>> {
-    let sections = section.children(Table::Endpoint)?;
+fn endpoints(section: &Section<'_>) -> Endpoints {
+    let sections = section.children(Table::Endpoint).unwrap_or_default();
     let mut ids = HashMap::with_capacity(sections.len());
     let read: Vec<Option<Read>> = sections
         .iter()
         .enumerate()
         .map(|(index, section)| endpoint(section, index, &mut ids))
         .collect();
-    let read: Vec<Read> = read.into_iter().collect::<Option<_>>()?;
-    if !read.is_empty() && read.iter().all(|read| read.endpoint.weight.is_zero()) {
+    let whole = read.iter().all(Option::is_some);
+    let read: Vec<Read> = read.into_iter().flatten().collect();
+    if whole && !read.is_empty() && read.iter().all(|read| read.endpoint.weight.is_zero()) {
         section.warn(
             Table::Endpoint.name(),
             "every weight is 0, so the group is never available",
             "give the endpoints that should take traffic a weight from 1 to 255",
         );
     }
-    Some(read)
+    Endpoints { read, whole }
 }
 
 fn endpoint(section: &Section<'_>, index: usize, ids: &mut HashMap<String, usize>) -> Option<Read> {
@@ -204,6 +218,7 @@ fn endpoint(section: &Section<'_>, index: usize, ids: &mut HashMap<String, usize
         );
     }
     Some(Read {
+        index,
         endpoint: Endpoint {
             id: EndpointId::new(id),
             host,
@@ -224,10 +239,10 @@ fn show(host: &Host, port: Option<u16>) -> String {
     }
 }
 
-fn claim((index, read): (usize, &Read)) -> Option<EndpointClaim> {
+fn claim(read: &Read) -> Option<EndpointClaim> {
     match &read.endpoint.host {
         Host::Ip(ip) => Some(EndpointClaim {
-            index,
+            index: read.index,
             offset: read.offset,
             ip: *ip,
             port: read.endpoint.port,

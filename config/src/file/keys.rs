@@ -267,7 +267,7 @@ pub(super) fn unknown(table: Table, name: &str) -> ValueError {
 /// What to do about a required key that is not there.
 pub(super) fn remedy_missing(table: Table, name: &str) -> String {
     let key = find(table, name);
-    format!("give {} {name}: {}", table.heading(), key.kind)
+    format!("add {name} to {}: {}", table.heading(), key.kind)
 }
 
 /// All keys in Markdown, table by table.

@@ -231,6 +231,10 @@ fn rules_are_checked_beside_other_errors() {
         + &accelerator("a", "", TCP_80, "{ address = \"10.0.0.1\", weight = ¶256 }")
         + &accelerator("b", "", "protocol = \"TCP\"\nports = ¶[80]", ELSEWHERE);
     refuses(&text, "pop.workers", &[]);
+
+    let endpoints = "{ address = \"10.0.0.1\", weight = ¶256 }, { address = \"127.0.0.1\" }";
+    let text = accelerator("a", "", "protocol = \"TCP\"\nports = ¶[80]", endpoints);
+    refuses(&text, "accelerator[0].listener[0].ports", &["endpoints[1]"]);
 }
 
 #[test]
