@@ -131,8 +131,22 @@ fn start_flow_log(config: &Config) -> anyhow::Result<FlowLog> {
 }
 
 fn bind_readiness(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen)
+    bind_shared(listen)
         .with_context(|| format!("[readiness] listen = \"{listen}\" cannot be bound"))
+}
+
+/// With SO_REUSEPORT, so that a wildcard may stand beside a listener that names an address with the same port.
+fn bind_shared(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(listen),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(128)?;
+    Ok(socket.into())
 }
 
 /// Signals on their way from the data path's threads to the controller's task.
