@@ -6,6 +6,8 @@
 
 mod checker;
 mod counters;
+#[cfg(test)]
+mod fixture;
 mod machine;
 mod probe;
 mod rtt;

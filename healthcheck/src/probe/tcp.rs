@@ -44,7 +44,7 @@ pub(super) fn close_by_reset(stream: &TcpStream) {
 
 /// On this host, a connect to a port in the ephemeral range that nobody listens at can draw that very port as its own, and
 /// then simultaneous open (RFC 9293 §3.5) connects the socket to itself.
-fn is_connected_to_itself(stream: &TcpStream) -> bool {
+pub(super) fn is_connected_to_itself(stream: &TcpStream) -> bool {
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(local), Ok(peer)) => local == peer,
         (Ok(_), Err(_)) | (Err(_), Ok(_) | Err(_)) => false,
