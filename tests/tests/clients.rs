@@ -1,5 +1,7 @@
 //! Clients and servers that people really use, with the edge in between.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;

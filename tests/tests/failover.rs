@@ -1,5 +1,7 @@
 //! What clients see when endpoints and regions fail.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
+
 use std::time::Duration;
 
 use portolan_tests::client::{self, Caller, End};

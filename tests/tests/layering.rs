@@ -1,5 +1,7 @@
 //! The house's own rules, checked: who may depend on whom, where `unsafe` may stand, how files begin. ARCHITECTURE.md says why.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

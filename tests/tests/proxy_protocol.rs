@@ -1,5 +1,7 @@
 //! PROXY headers in and out: whose word is believed, and whether programs that we did not write read the same client as we do.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -356,6 +358,7 @@ async fn haproxy_reads_the_client_from_our_headers() {
 
 #[tokio::test]
 async fn unbound_reads_the_client_from_our_headers() {
+    // The proxy's own address must be allowed, too: on loopback it is 127.0.0.1.
     let Some(program) = peer::find("unbound") else {
         return;
     };
@@ -363,7 +366,7 @@ async fn unbound_reads_the_client_from_our_headers() {
     let config = format!(
         "server:\n directory: \".\"\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n use-syslog: no\n do-daemonize: no\n num-threads: 1\n\
          interface: {}@{}\n proxy-protocol-port: {}\n do-udp: no\n module-config: \"iterator\"\n\
-         access-control: 0.0.0.0/0 refuse\n access-control: {known}/32 allow\n\
+         access-control: 127.0.0.0/8 refuse\n access-control: 127.0.0.1/32 allow\n access-control: {known}/32 allow\n\
          local-zone: \"test.\" static\n local-data: \"who.test. A 192.0.2.7\"\nremote-control:\n control-enable: no\n",
         to.ip(),
         to.port(),

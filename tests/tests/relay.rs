@@ -1,5 +1,7 @@
 //! Bytes, ends and resets through the relay, and what it costs to be patient with slow readers.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

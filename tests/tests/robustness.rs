@@ -1,5 +1,7 @@
 //! Nonsense on every port: nothing panics, what is refused is counted, and the next client is served.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
+
 use std::net::SocketAddr;
 
 use portolan_tests::client;
@@ -64,7 +66,7 @@ async fn nonsense_on_every_port_is_survived() {
     let mut edge = Edge::start(&toml).await;
     let before = edge.ended("limit").await;
 
-    let seed = 0x6761_7262_6167_65;
+    let seed = 0x0067_6172_6261_6765;
     let mut random = SmallRng::seed_from_u64(seed);
     for _ in 0..150 {
         for at in [plain, believing, readiness, edge.admin()] {
