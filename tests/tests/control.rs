@@ -325,36 +325,3 @@ async fn an_invalid_file_at_start_is_told_by_place_and_key() {
     })
     .await;
 }
-
-#[tokio::test]
-async fn status_and_why_say_what_happens() {
-    let (near, far) = (named("near").await, named("far").await);
-    let at = place::fresh();
-    let groups = [
-        Group::new("near", "1ms").endpoint(&near),
-        Group::new("far", "60ms").endpoint(&far),
-    ];
-    let edge = Edge::start(&shop(at, "", &groups)).await;
-    far.kill().await;
-    edge.until_health("far", "DOWN", PATIENCE).await;
-
-    let status = edge.command(&["status"]).await;
-    let table = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(
-        status.status.success()
-            && ["shop", "near", "far", "DOWN"]
-                .iter()
-                .all(|word| table.contains(word)),
-        "{table}"
-    );
-    let json = edge.command(&["status", "--json"]).await;
-    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("it is JSON");
-    assert_eq!(json["accelerators"][0]["name"], "shop");
-
-    let to = format!("{at}/TCP");
-    let why = edge
-        .command(&["why", "--client", "192.0.2.1", "--to", &to])
-        .await;
-    let why = String::from_utf8_lossy(&why.stdout).into_owned();
-    assert!(why.contains("near") && why.contains("far"), "{why}");
-}
