@@ -1,2 +1,21 @@
-//! proxy.
+//! The data way: accept → pick → connect → relay → account. Depends on the vocabulary alone; knows no AWS, no DNS, no HTTP.
+//!
+//! [`Edge`] is all that the rest of the process sees of it. Inside, a worker a core runs an event loop over flows that are plain data.
+
+mod accept;
+mod account;
+mod connect;
+mod edge;
+mod flow;
+mod gate;
+mod list;
+mod listen;
+pub mod pick;
 pub mod proxy_protocol;
+mod relay;
+mod strand;
+mod sys;
+mod wheel;
+mod worker;
+
+pub use edge::{BindState, Edge, EdgeOptions};

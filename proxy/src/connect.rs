@@ -1,0 +1,661 @@
+//! From a picked endpoint to a connected one: attempts, the free retry after a refusal, the race (hedge) against an endpoint that
+//! stays silent, and the budget that keeps hedges from becoming a storm. The client sees none of it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::Interest;
+use portolan_config::clock;
+use portolan_config::flow::{EndCause, PickReason};
+use portolan_config::health::HealthState;
+use portolan_config::model::{ClientAffinity, HedgeAfter, ListenerSettings, ProxyProtocol};
+use portolan_config::signal::SignalKind;
+use portolan_config::snapshot::{AddressId, ListenerSnapshot};
+use portolan_config::stats::{ConnectFailure, HedgeResult, Limit};
+use smallvec::SmallVec;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::os::fd::AsFd;
+
+use crate::accept::reset_on_close;
+use crate::flow::{Abreast, Flow, Phase, Route, Side};
+use crate::list;
+use crate::pick::{self, Candidate, Candidates};
+use crate::proxy_protocol::{encode_v1, encode_v2};
+use crate::relay::Ready;
+use crate::sys;
+use crate::wheel::Wheel;
+use crate::worker::{Handle, Timer, Worker};
+
+/// Connects of one flow in the air at once; one side of the token each.
+const ABREAST: usize = 3;
+
+/// The shortest automatic wait before a second endpoint is raced.
+const HEDGE_FLOOR: Duration = Duration::from_millis(50);
+
+/// How many smoothed connect times an endpoint is given before it is raced.
+const HEDGE_CONNECT_TIMES: u32 = 3;
+
+/// A flow without an endpoint yet.
+pub(crate) struct Connecting {
+    /// What `candidates` walks over.
+    listener: Arc<ListenerSnapshot>,
+    candidates: Candidates,
+    tried: SmallVec<[AddressId; 4]>,
+    attempts: SmallVec<[Attempt; 1]>,
+    /// When the next endpoint is raced.
+    hedge_at: Option<Instant>,
+    /// Read from the client together with its PROXY header.
+    prelude: Vec<u8>,
+    /// Type-length-values of that header, to be passed on.
+    tlvs: Vec<u8>,
+}
+
+/// One connect in the air.
+struct Attempt {
+    side: Side,
+    stream: TcpStream,
+    route: Rc<Route>,
+    port: u16,
+    region: usize,
+    proxy: ProxyProtocol,
+    started: Instant,
+    deadline: Instant,
+    reason: PickReason,
+}
+
+/// Why a further candidate is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    First,
+    Retry,
+    Hedge,
+}
+
+impl Worker {
+    /// Picks an endpoint for a new flow and begins to connect.
+    pub(crate) fn connect(&mut self, key: u32, prelude: Vec<u8>, tlvs: Vec<u8>) {
+        let flow = &self.flows[key as usize];
+        let listener = flow.door.listener();
+        let candidates = pick::candidates(&listener, pick::key(&listener, flow.client_addr, flow.listener_addr));
+        let connecting = Connecting {
+            listener,
+            candidates,
+            tried: SmallVec::new(),
+            attempts: SmallVec::new(),
+            hedge_at: None,
+            prelude,
+            tlvs,
+        };
+        self.begin(key, connecting, Ask::First);
+    }
+
+    /// Goes back to connecting with a flow that was reset before a byte had passed.
+    pub(crate) fn connect_again(&mut self, key: u32) {
+        let flow = &mut self.flows[key as usize];
+        flow.retried_reset = true;
+        let failed = flow.route.as_ref().map(|route| route.address);
+        let listener = flow.door.listener();
+        let candidates = pick::candidates(&listener, pick::key(&listener, flow.client_addr, flow.listener_addr));
+        let connecting = Connecting {
+            listener,
+            candidates,
+            tried: failed.into_iter().collect(),
+            attempts: SmallVec::new(),
+            hedge_at: None,
+            prelude: Vec::new(),
+            tlvs: Vec::new(),
+        };
+        self.leave_route(key);
+        self.flows[key as usize].door.stats.retries.fetch_add(1, Relaxed);
+        self.begin(key, connecting, Ask::Retry);
+    }
+
+    fn begin(&mut self, key: u32, connecting: Connecting, ask: Ask) {
+        self.flows[key as usize].phase = Phase::Connecting(Box::new(connecting));
+        self.connecting = list::push::<Flow, Abreast>(&mut self.flows, self.connecting, key);
+        self.advance(key, ask);
+    }
+
+    /// Asks the next candidate, and the next after one that fails at once; ends the flow when none is left and none is in the air.
+    fn advance(&mut self, key: u32, ask: Ask) {
+        let mut ask = ask;
+        loop {
+            let Some((candidate, route)) = self.next_candidate(key, ask) else {
+                return self.give_up(key);
+            };
+            let flow = &mut self.flows[key as usize];
+            flow.attempts += 1;
+            if ask == Ask::First {
+                self.budget.count_connect(self.now);
+            }
+            match self.attempt(key, &candidate, Rc::clone(&route), ask) {
+                Ok(()) => {
+                    self.arm_connect(key);
+                    return;
+                }
+                Err(error) => {
+                    self.count_failure(&route, candidate.to.0.port(), &error);
+                    self.forget_route(&route);
+                    self.flows[key as usize].door.stats.retries.fetch_add(1, Relaxed);
+                    ask = Ask::Retry;
+                }
+            }
+        }
+    }
+
+    /// The next candidate that this flow has not asked, if it may ask another.
+    fn next_candidate(&mut self, key: u32, ask: Ask) -> Option<(Candidate, Rc<Route>)> {
+        let flow = &mut self.flows[key as usize];
+        let door = Rc::clone(&flow.door);
+        let (attempts, client, spoken_to) = (flow.attempts, flow.client_addr, flow.listener_addr);
+        let Phase::Connecting(connecting) = &mut flow.phase else {
+            return None;
+        };
+        let newest = door.listener();
+        let newer = !Arc::ptr_eq(&newest, &connecting.listener);
+        if newer && ask != Ask::First {
+            // Health has changed since the flow began: the order of its candidates with it.
+            connecting.candidates = pick::candidates(&newest, pick::key(&newest, client, spoken_to));
+            connecting.listener = newest;
+        }
+        if attempts >= connecting.listener.settings.connect_attempts.get() || connecting.attempts.len() >= ABREAST {
+            return None;
+        }
+        let mut chosen = None;
+        while let Some(candidate) = connecting.candidates.next(&connecting.listener) {
+            let address = address_of(&connecting.listener, &candidate);
+            if connecting.tried.contains(&address) {
+                continue;
+            }
+            // Two silent endpoints of one group make the third race leave that group, if there is another.
+            let stuck = connecting.attempts.len() >= 2 && connecting.attempts.iter().all(|a| a.region == candidate.group);
+            if ask == Ask::Hedge && stuck && chosen.is_none() {
+                chosen = Some(candidate);
+                continue;
+            }
+            chosen = Some(candidate);
+            break;
+        }
+        let candidate = chosen?;
+        let address = address_of(&connecting.listener, &candidate);
+        connecting.tried.push(address);
+        let listener = Arc::clone(&connecting.listener);
+        let route = self
+            .routes
+            .entry(address)
+            .or_insert_with(|| Rc::new(Route::new(&listener, &candidate, &door)));
+        Some((candidate, Rc::clone(route)))
+    }
+
+    /// Sends one SYN.
+    fn attempt(&mut self, key: u32, candidate: &Candidate, route: Rc<Route>, ask: Ask) -> io::Result<()> {
+        let handle = self.handle(key);
+        let now = self.now;
+        let flow = &mut self.flows[key as usize];
+        let Phase::Connecting(connecting) = &mut flow.phase else {
+            return Ok(());
+        };
+        let settings = Arc::clone(&connecting.listener.settings);
+        let side = (1..=ABREAST as Side)
+            .find(|side| connecting.attempts.iter().all(|attempt| attempt.side != *side))
+            .unwrap_or(1);
+        let mut stream = open_socket(candidate.to.0, &settings, flow.id)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, handle.token(side), interest)?;
+        route.stats.active_flows.fetch_add(1, Relaxed);
+        let hedge_after = hedge_after(&connecting.listener, candidate, &route);
+        connecting.hedge_at = hedge_after.map(|after| now + after);
+        connecting.attempts.push(Attempt {
+            side,
+            stream,
+            route,
+            port: candidate.to.0.port(),
+            region: candidate.group,
+            proxy: connecting.listener.groups[candidate.group].settings.proxy_protocol,
+            started: now,
+            deadline: now + settings.connect_timeout,
+            reason: match ask {
+                Ask::First => candidate.reason,
+                Ask::Retry => PickReason::Retry,
+                Ask::Hedge => PickReason::Hedge,
+            },
+        });
+        Ok(())
+    }
+
+    /// Sets the timer of the next thing that can be due for a connecting flow.
+    fn arm_connect(&mut self, key: u32) {
+        let Phase::Connecting(connecting) = &self.flows[key as usize].phase else {
+            return;
+        };
+        let deadlines = connecting.attempts.iter().map(|attempt| attempt.deadline);
+        if let Some(at) = deadlines.chain(connecting.hedge_at).min() {
+            let handle = self.handle(key);
+            self.arm(at, Timer::Flow(handle));
+        }
+    }
+
+    /// An event of one of the sockets that are connecting.
+    pub(crate) fn on_connect_event(&mut self, handle: Handle, side: Side, event: &Event) {
+        let Phase::Connecting(connecting) = &mut self.flows[handle.key as usize].phase else {
+            return;
+        };
+        let Some(index) = connecting.attempts.iter().position(|attempt| attempt.side == side) else {
+            return;
+        };
+        let error = match connecting.attempts[index].stream.take_error() {
+            Ok(None) if event.is_writable() && !event.is_error() => {
+                let attempt = connecting.attempts.swap_remove(index);
+                if is_connected_to_itself(&attempt.stream, attempt.route.ip) {
+                    self.attempt_failed(handle.key, attempt, &io::ErrorKind::ConnectionRefused.into());
+                } else {
+                    let ready = Ready {
+                        readable: event.is_readable(),
+                        writable: true,
+                        read_closed: event.is_read_closed(),
+                    };
+                    self.connected(handle, attempt, ready);
+                }
+                return;
+            }
+            Ok(None) => return,
+            Ok(Some(error)) | Err(error) => error,
+        };
+        let attempt = connecting.attempts.swap_remove(index);
+        self.attempt_failed(handle.key, attempt, &error);
+    }
+
+    /// One of a flow's connects failed: the next candidate is asked at once, at no charge.
+    fn attempt_failed(&mut self, key: u32, attempt: Attempt, error: &io::Error) {
+        attempt.route.stats.active_flows.fetch_sub(1, Relaxed);
+        self.count_failure(&attempt.route, attempt.port, error);
+        if attempt.reason == PickReason::Hedge {
+            self.flows[key as usize].door.stats.count_hedge(HedgeResult::Lost);
+        }
+        let route = Rc::clone(&attempt.route);
+        drop(attempt);
+        self.forget_route(&route);
+        self.flows[key as usize].door.stats.retries.fetch_add(1, Relaxed);
+        self.advance(key, Ask::Retry);
+    }
+
+    /// Counts a failed connect and tells the health side, where the endpoint is at fault.
+    fn count_failure(&mut self, route: &Route, port: u16, error: &io::Error) {
+        let failure = classify(error);
+        route.stats.connect_failures.fetch_add(1, Relaxed);
+        route.door.stats.count_connect_failure(failure);
+        let kind = match failure {
+            ConnectFailure::Refused => SignalKind::Refused,
+            ConnectFailure::TimedOut => SignalKind::TimedOut,
+            ConnectFailure::Unreachable | ConnectFailure::Reset => SignalKind::Unreachable,
+            ConnectFailure::Local => {
+                self.shared.stats.count_limit(Limit::Ports);
+                return;
+            }
+        };
+        self.raise(route, port, kind);
+    }
+
+    /// A hedge or a timeout is due.
+    pub(crate) fn on_connect_timer(&mut self, handle: Handle) {
+        let now = self.now;
+        let Some(flow) = self.flow(handle) else {
+            return;
+        };
+        let Phase::Connecting(connecting) = &mut flow.phase else {
+            return;
+        };
+        if let Some(index) = connecting.attempts.iter().position(|attempt| attempt.deadline <= now) {
+            let attempt = connecting.attempts.swap_remove(index);
+            let alone = connecting.attempts.is_empty();
+            return self.attempt_timed_out(handle, attempt, alone);
+        }
+        if connecting.hedge_at.is_some_and(|at| at <= now) {
+            connecting.hedge_at = None;
+            self.hedge(handle);
+        } else {
+            self.arm_connect(handle.key);
+        }
+    }
+
+    fn attempt_timed_out(&mut self, handle: Handle, attempt: Attempt, alone: bool) {
+        let key = handle.key;
+        if alone && !self.budget.take_extra(self.now) {
+            // Out of budget: this flow fails rather than add to a storm.
+            self.flows[key as usize].attempts = u8::MAX;
+        }
+        self.attempt_failed(key, attempt, &io::ErrorKind::TimedOut.into());
+        if self.flow(handle).is_some_and(|flow| matches!(flow.phase, Phase::Connecting(_))) {
+            self.arm_connect(key);
+        }
+    }
+
+    /// The endpoint has been silent for long: it is reported, and another is raced against it.
+    fn hedge(&mut self, handle: Handle) {
+        let key = handle.key;
+        let flow = &self.flows[key as usize];
+        let door = Rc::clone(&flow.door);
+        let Phase::Connecting(connecting) = &flow.phase else {
+            return;
+        };
+        let silent: SmallVec<[(Rc<Route>, u16); 3]> = connecting
+            .attempts
+            .iter()
+            .map(|attempt| (Rc::clone(&attempt.route), attempt.port))
+            .collect();
+        let abreast = silent.len();
+        for (route, port) in silent {
+            self.raise(&route, port, SignalKind::Slow);
+        }
+        let spent = self.flows[key as usize].attempts >= door.settings().connect_attempts.get();
+        if spent || abreast >= ABREAST {
+            return self.arm_connect(key);
+        }
+        if !self.budget.has_extra(self.now) {
+            door.stats.count_hedge(HedgeResult::Denied);
+            return self.arm_connect(key);
+        }
+        let Some((candidate, route)) = self.next_candidate(key, Ask::Hedge) else {
+            return self.arm_connect(key);
+        };
+        self.budget.take_extra(self.now);
+        self.flows[key as usize].attempts += 1;
+        if let Err(error) = self.attempt(key, &candidate, Rc::clone(&route), Ask::Hedge) {
+            self.count_failure(&route, candidate.to.0.port(), &error);
+            door.stats.count_hedge(HedgeResult::Lost);
+            self.forget_route(&route);
+        }
+        self.arm_connect(key);
+    }
+
+    /// An endpoint answered: the flow is its, and the others are let go before a byte was written to them.
+    fn connected(&mut self, handle: Handle, attempt: Attempt, ready: Ready) {
+        let key = handle.key;
+        self.connecting = list::remove::<Flow, Abreast>(&mut self.flows, self.connecting, key);
+        let now = self.now;
+        let flow = &mut self.flows[key as usize];
+        let Phase::Connecting(connecting) = std::mem::replace(&mut flow.phase, Phase::Relaying) else {
+            return;
+        };
+        let Connecting {
+            attempts, prelude, tlvs, ..
+        } = *connecting;
+        let raced = attempt.reason == PickReason::Hedge;
+        flow.endpoint_side = attempt.side;
+        flow.endpoint_ready = ready;
+        flow.endpoint_port = attempt.port;
+        flow.reason = attempt.reason;
+        flow.connect_micros = u32::try_from((now - flow.started).as_micros()).unwrap_or(u32::MAX);
+        flow.endpoint = Some(attempt.stream);
+        let (bytes, ours) = opening(flow, attempt.proxy, prelude, &tlvs);
+        self.scratch.prepend(&mut flow.inbound, bytes, ours);
+        flow.door.stats.connect.observe(now - flow.started);
+        let route = attempt.route;
+        route.live.connected(now - attempt.started);
+        route.live.heard(clock::millis(now));
+        route.stats.total_flows.fetch_add(1, Relaxed);
+        route.flows.set(list::push::<Flow, Abreast>(&mut self.flows, route.flows.get(), key));
+        let flow = &mut self.flows[key as usize];
+        if raced {
+            flow.door.stats.count_hedge(HedgeResult::Won);
+        }
+        flow.route = Some(route);
+        let door = Rc::clone(&flow.door);
+        for loser in attempts {
+            if loser.reason == PickReason::Hedge {
+                door.stats.count_hedge(HedgeResult::Lost);
+            }
+            self.drop_attempt(loser);
+        }
+        let tick = self.wheel.tick(now);
+        self.flows[key as usize].active = tick;
+        let idle = Wheel::ticks(door.settings().idle_timeout);
+        self.wheel.set(&mut self.flows, key, tick.saturating_add(idle));
+        self.relay(handle, None);
+    }
+
+    fn drop_attempt(&mut self, attempt: Attempt) {
+        reset_on_close(&attempt.stream);
+        attempt.route.stats.active_flows.fetch_sub(1, Relaxed);
+        let route = attempt.route;
+        self.forget_route(&route);
+    }
+
+    /// No candidate is left: waits for those in the air, or fails the flow.
+    fn give_up(&mut self, key: u32) {
+        let waits = matches!(&self.flows[key as usize].phase, Phase::Connecting(c) if !c.attempts.is_empty());
+        if waits {
+            self.arm_connect(key);
+        } else {
+            self.end(key, EndCause::ConnectFailed);
+        }
+    }
+
+    /// Takes a connecting flow's sockets down with it.
+    pub(crate) fn abandon(&mut self, key: u32) {
+        let Phase::Connecting(connecting) = &mut self.flows[key as usize].phase else {
+            return;
+        };
+        let attempts = std::mem::take(&mut connecting.attempts);
+        for attempt in attempts {
+            self.drop_attempt(attempt);
+        }
+        self.connecting = list::remove::<Flow, Abreast>(&mut self.flows, self.connecting, key);
+    }
+
+    /// Flows that wait for an address which the newest snapshot knows to be down go on to the next candidate, at no charge.
+    pub(crate) fn leave_fallen(&mut self) {
+        for key in list::keys::<Flow, Abreast>(&mut self.flows, self.connecting) {
+            let handle = self.handle(key);
+            let Some(flow) = self.flow(handle) else {
+                continue;
+            };
+            let newest = flow.door.listener();
+            let Phase::Connecting(connecting) = &mut flow.phase else {
+                continue;
+            };
+            let fallen = connecting
+                .attempts
+                .iter()
+                .position(|attempt| state_of(&newest, attempt.route.address) == HealthState::Down);
+            let others = newest.groups.iter().any(|g| g.endpoints.iter().any(|e| e.available));
+            if let Some(index) = fallen.filter(|_| others) {
+                let attempt = connecting.attempts.swap_remove(index);
+                self.drop_attempt(attempt);
+                self.advance(key, Ask::Retry);
+            }
+        }
+    }
+
+    /// Forgets a route that nobody uses.
+    pub(crate) fn forget_route(&mut self, route: &Rc<Route>) {
+        // The table's reference and the caller's.
+        if Rc::strong_count(route) <= 2 {
+            self.routes.remove(&route.address);
+        }
+    }
+}
+
+fn address_of(listener: &ListenerSnapshot, candidate: &Candidate) -> AddressId {
+    listener.groups[candidate.group].endpoints[candidate.endpoint].addresses[candidate.address]
+        .live
+        .id
+}
+
+fn state_of(listener: &ListenerSnapshot, id: AddressId) -> HealthState {
+    let addresses = listener.groups.iter().flat_map(|g| &g.endpoints).flat_map(|e| &e.addresses);
+    addresses
+        .filter(|address| address.live.id == id)
+        .map(|address| address.health)
+        .next()
+        .unwrap_or_default()
+}
+
+/// When another endpoint is raced against this one.
+fn hedge_after(listener: &ListenerSnapshot, candidate: &Candidate, route: &Route) -> Option<Duration> {
+    let settings = &listener.settings;
+    let wanted = match settings.hedge_after {
+        HedgeAfter::Off => return None,
+        HedgeAfter::After(after) => after,
+        HedgeAfter::Auto => {
+            let probed = listener.groups[candidate.group].endpoints[candidate.endpoint].addresses[candidate.address].rtt;
+            let usual = route.live.connect_time().or(probed).unwrap_or_default();
+            HEDGE_FLOOR.max(usual * HEDGE_CONNECT_TIMES)
+        }
+    };
+    // A client that is to stay with its endpoint is not given away lightly.
+    let wanted = match listener.client_affinity {
+        ClientAffinity::None => wanted,
+        ClientAffinity::SourceIp => wanted.max(settings.connect_timeout / 2),
+    };
+    (wanted < settings.connect_timeout).then_some(wanted)
+}
+
+/// A socket that is connecting.
+fn open_socket(to: SocketAddr, settings: &ListenerSettings, flow: u64) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
+    socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
+    let usable: SmallVec<[_; 4]> = settings
+        .source_addresses
+        .iter()
+        .filter(|source| source.is_ipv4() == to.is_ipv4())
+        .collect();
+    if !usable.is_empty() {
+        sys::bind_address_no_port(socket.as_fd())?;
+        let source = *usable[(flow % usable.len() as u64) as usize];
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
+/// On loopback a connect to a closed port in the ephemeral range can meet itself (simultaneous open): nobody is there.
+fn is_connected_to_itself(stream: &TcpStream, ip: std::net::IpAddr) -> bool {
+    ip.is_loopback()
+        && match (SockRef::from(stream).local_addr(), SockRef::from(stream).peer_addr()) {
+            (Ok(local), Ok(peer)) => local.as_socket() == peer.as_socket(),
+            _ => false,
+        }
+}
+
+/// What is written to the endpoint before the client's bytes, and how much of it is ours.
+fn opening(flow: &Flow, proxy: ProxyProtocol, prelude: Vec<u8>, tlvs: &[u8]) -> (Vec<u8>, usize) {
+    let (client, spoken_to) = (flow.client_addr.0, flow.listener_addr.0);
+    let mut bytes = Vec::new();
+    match proxy {
+        ProxyProtocol::Off => return (prelude, 0),
+        ProxyProtocol::V1 => encode_v1(client, spoken_to, &mut bytes),
+        ProxyProtocol::V2 => encode_v2(
+            client,
+            spoken_to,
+            portolan_config::model::Protocol::Tcp,
+            Some(&flow.id.to_be_bytes()),
+            tlvs,
+            &mut bytes,
+        ),
+    }
+    let ours = bytes.len();
+    bytes.extend_from_slice(&prelude);
+    (bytes, ours)
+}
+
+/// Whose fault a failed connect is.
+pub(crate) fn classify(error: &io::Error) -> ConnectFailure {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return ConnectFailure::TimedOut;
+    }
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        return ConnectFailure::Refused;
+    }
+    match error.raw_os_error() {
+        Some(libc::ECONNRESET | libc::EPIPE) => ConnectFailure::Reset,
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EACCES | libc::EPERM) => ConnectFailure::Unreachable,
+        _ => ConnectFailure::Local,
+    }
+}
+
+/// How many hedges and retries after a timeout a worker allows itself: under a tenth of the connects of ten seconds, and at least
+/// [`Budget::FLOOR`].
+pub(crate) struct Budget {
+    started: Instant,
+    /// Connects and extras of the last ten seconds, the newest last.
+    seconds: VecDeque<(u64, u32, u32)>,
+}
+
+impl Budget {
+    const WINDOW: u64 = 10;
+    const FLOOR: u32 = 10;
+
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            started: now,
+            seconds: VecDeque::new(),
+        }
+    }
+
+    fn second(&mut self, now: Instant) -> &mut (u64, u32, u32) {
+        let second = now.saturating_duration_since(self.started).as_secs();
+        while self.seconds.front().is_some_and(|(at, ..)| at + Self::WINDOW <= second) {
+            self.seconds.pop_front();
+        }
+        if self.seconds.back().is_none_or(|(at, ..)| *at != second) {
+            self.seconds.push_back((second, 0, 0));
+        }
+        let last = self.seconds.len() - 1;
+        &mut self.seconds[last]
+    }
+
+    fn count_connect(&mut self, now: Instant) {
+        self.second(now).1 += 1;
+    }
+
+    /// Whether one extra connect is left.
+    fn has_extra(&mut self, now: Instant) -> bool {
+        self.second(now);
+        let (connects, extras) = self
+            .seconds
+            .iter()
+            .fold((0, 0), |(c, e), (_, connects, extras)| (c + connects, e + extras));
+        extras < Self::FLOOR.max(connects / 10)
+    }
+
+    /// Takes one extra connect, if there is one.
+    fn take_extra(&mut self, now: Instant) -> bool {
+        let granted = self.has_extra(now);
+        if granted {
+            self.second(now).2 += 1;
+        }
+        granted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_has_a_floor_and_then_a_tenth() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        assert_eq!((0..50).filter(|_| budget.take_extra(now)).count(), 10);
+        for _ in 0..500 {
+            budget.count_connect(now);
+        }
+        assert_eq!((0..100).filter(|_| budget.take_extra(now)).count(), 40);
+        let later = now + Duration::from_secs(10);
+        assert_eq!((0..50).filter(|_| budget.take_extra(later)).count(), 10);
+    }
+}

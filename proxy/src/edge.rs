@@ -1,0 +1,344 @@
+//! The data path as the rest of the process sees it: started once, given snapshots, asked for counters, ended once.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use mio::{Poll, Waker};
+use portolan_config::explain::Explanation;
+use portolan_config::flow::RecordSink;
+use portolan_config::model::{Limits, Protocol};
+use portolan_config::signal::SignalSink;
+use portolan_config::snapshot::{ListenerSnapshot, Snapshot};
+use portolan_config::stats::EdgeStats;
+use portolan_config::units::AcceleratorName;
+
+use crate::gate::Gate;
+use crate::listen::{self, Bound};
+use crate::pick::explain;
+use crate::sys;
+use crate::worker::{Command, DoorKey, Shared, WAKE, Worker};
+
+/// Commands that wait for a worker. A burst of them is a reload that opens many ports; the sender waits for room, as a worker
+/// takes all there are at each turn.
+const COMMANDS: usize = 1024;
+
+/// Descriptors kept back for everything that is not a flow: files, admin, probes, event loops.
+const RESERVED_DESCRIPTORS: u64 = 512;
+
+/// How often an address that could not be bound is tried again.
+const RETRY_BIND_EVERY: Duration = Duration::from_secs(1);
+
+/// What an edge is made of.
+pub struct EdgeOptions {
+    /// Threads; 0 is one a core.
+    pub workers: usize,
+    /// Caps.
+    pub limits: Limits,
+    /// Where evidence of live flows goes.
+    pub signals: Arc<dyn SignalSink>,
+    /// Where flow records go.
+    pub records: Arc<dyn RecordSink>,
+}
+
+/// One address and port that is listened on, or could not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindState {
+    /// Whose.
+    pub accelerator: AcceleratorName,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where.
+    pub address: SocketAddr,
+    /// Why not; `None` when it listens.
+    pub error: Option<String>,
+}
+
+/// The running data path. Dropping it ends it.
+pub struct Edge {
+    shared: Arc<Shared>,
+    workers: Vec<Handle>,
+    listening: Mutex<Listening>,
+}
+
+struct Handle {
+    waker: Waker,
+    commands: SyncSender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Listening {
+    bound: BTreeMap<SocketAddr, Bound>,
+    /// What `bound` was made for: nothing is looked at again while it stays the same and all of it listens.
+    layout: Vec<(DoorKey, Vec<IpAddr>)>,
+    /// When a failed bind was last tried again.
+    tried: Option<Instant>,
+    closed: bool,
+}
+
+impl Edge {
+    /// Starts the workers, with nothing to listen on.
+    pub fn start(options: EdgeOptions) -> io::Result<Edge> {
+        let EdgeOptions {
+            workers,
+            limits,
+            signals,
+            records,
+        } = options;
+        let count = match workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            some => some,
+        };
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            stats: Arc::new(EdgeStats::default()),
+            gate: Gate::new(&limits, effective_max_flows(&limits)),
+            signals,
+            records,
+            workers: u32::try_from(count).unwrap_or(u32::MAX),
+            stopped: AtomicBool::new(false),
+        });
+        let workers = (0..count)
+            .map(|index| start_worker(index, &shared))
+            .collect::<io::Result<_>>()?;
+        Ok(Edge {
+            shared,
+            workers,
+            listening: Mutex::default(),
+        })
+    }
+
+    /// Makes a snapshot the current one: new flows go by it from here on. Opens and closes listening sockets accordingly.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        let mut listening = self.listening();
+        self.shared.snapshot.store(Arc::clone(&snapshot));
+        if !listening.closed {
+            self.reconcile(&mut listening, &snapshot);
+        }
+        drop(listening);
+        self.wake();
+    }
+
+    /// The current snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// Every address and port that should listen.
+    pub fn bindings(&self) -> Vec<BindState> {
+        let listening = self.listening();
+        let states = listening.bound.iter().map(|(address, bound)| BindState {
+            accelerator: bound.door.accelerator.clone(),
+            protocol: bound.door.protocol,
+            address: *address,
+            error: bound.error.clone(),
+        });
+        states.collect()
+    }
+
+    /// The counters of the whole data path.
+    pub fn stats(&self) -> Arc<EdgeStats> {
+        Arc::clone(&self.shared.stats)
+    }
+
+    /// Flows now, connecting ones included.
+    pub fn active_flows(&self) -> usize {
+        self.shared.stats.active_flows.load(Relaxed) as usize
+    }
+
+    /// The most flows that there can be at once.
+    pub fn max_flows(&self) -> usize {
+        self.shared.gate.max_flows() as usize
+    }
+
+    /// Threads of the data path.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// How bytes are relayed.
+    pub fn relay_mode(&self) -> &'static str {
+        "copy"
+    }
+
+    /// Which endpoint a new flow of this client would get; `None` when no listener takes it.
+    pub fn explain(&self, client: IpAddr, client_port: Option<u16>, to: SocketAddr, protocol: Protocol) -> Option<Explanation> {
+        explain(&self.snapshot(), client, client_port, to, protocol)
+    }
+
+    /// Empties and closes all listening sockets; the flows go on.
+    pub fn stop_accepting(&self) {
+        self.listening().closed = true;
+        self.tell(|| Command::StopAccepting);
+    }
+
+    /// Resets what is left and ends the workers.
+    pub fn end(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        self.shared.stopped.store(true, Release);
+        self.wake();
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take()
+                && thread.join().is_err()
+            {
+                tracing::error!("a worker of the data path has panicked");
+            }
+        }
+    }
+
+    fn listening(&self) -> MutexGuard<'_, Listening> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        for worker in &self.workers {
+            if let Err(error) = worker.waker.wake() {
+                tracing::error!(%error, "a worker of the data path cannot be woken");
+            }
+        }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            send(worker, command());
+        }
+        self.wake();
+    }
+
+    /// Opens what is missing, closes what is no longer wanted, gives to its new listener what has changed hands.
+    fn reconcile(&self, listening: &mut Listening, snapshot: &Snapshot) {
+        let layout: Vec<_> = snapshot
+            .listeners
+            .iter()
+            .map(|listener| (DoorKey::of(listener), listener.addresses.clone()))
+            .collect();
+        let failed = listening.bound.values().any(|bound| bound.error.is_some());
+        let retry = failed && listening.tried.is_none_or(|at| at.elapsed() >= RETRY_BIND_EVERY);
+        if layout == listening.layout && !retry {
+            return;
+        }
+        listening.layout = layout;
+        listening.tried = Some(Instant::now());
+        let wanted = listen::wanted(snapshot);
+        let gone: Vec<SocketAddr> = listening.bound.keys().filter(|bind| !wanted.contains_key(bind)).copied().collect();
+        for bind in gone {
+            if listening.bound.remove(&bind).is_some_and(|bound| bound.error.is_none()) {
+                self.tell(|| Command::Close { bind });
+            }
+        }
+        let shared = listen::shared(wanted.len(), self.workers.len(), sys::descriptor_limit());
+        for (bind, listener) in &wanted {
+            let door = DoorKey::of(listener);
+            match listening.bound.get_mut(bind) {
+                Some(bound) if bound.error.is_none() => {
+                    if bound.door != door {
+                        bound.door = door.clone();
+                        self.tell(|| Command::Assign {
+                            bind: *bind,
+                            door: door.clone(),
+                        });
+                    }
+                }
+                _ => {
+                    let error = self.open(*bind, listener, &door, shared);
+                    listening.bound.insert(*bind, Bound { door, error });
+                }
+            }
+        }
+        listening.bound.retain(|_, bound| bound.error.as_deref() != Some(NO_FAMILY));
+    }
+
+    /// Opens one address and port for all workers; says why it could not.
+    fn open(&self, bind: SocketAddr, listener: &ListenerSnapshot, door: &DoorKey, shared: bool) -> Option<String> {
+        match listen::open(bind, &listener.settings, self.workers.len(), shared) {
+            Ok(sockets) => {
+                for (worker, socket) in self.workers.iter().zip(sockets) {
+                    send(
+                        worker,
+                        Command::Open {
+                            bind,
+                            socket,
+                            door: door.clone(),
+                        },
+                    );
+                }
+                None
+            }
+            Err(error) if bind.is_ipv6() && bind.ip().is_unspecified() && listen::is_family_absent(&error) => {
+                tracing::info!(%bind, "IPv6 is off on this host; listening on IPv4 alone");
+                Some(NO_FAMILY.to_owned())
+            }
+            Err(error) => {
+                tracing::error!(%bind, accelerator = %listener.accelerator, %error, "cannot listen");
+                Some(error.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+/// Marks a wildcard of a family that this host does not have: not listened on, and no fault.
+const NO_FAMILY: &str = "address family not available";
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+fn send(worker: &Handle, command: Command) {
+    // The queue is emptied at each turn of the loop; a full one only needs the worker awake.
+    let mut command = command;
+    loop {
+        match worker.commands.try_send(command) {
+            Ok(()) => return,
+            Err(std::sync::mpsc::TrySendError::Disconnected(_)) => return,
+            Err(std::sync::mpsc::TrySendError::Full(back)) => {
+                command = back;
+                let _ = worker.waker.wake();
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+fn start_worker(index: usize, shared: &Arc<Shared>) -> io::Result<Handle> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKE)?;
+    let (commands, received) = sync_channel(COMMANDS);
+    let shared = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        // Made here: what a worker owns never leaves its thread.
+        Worker::new(index, poll, shared, received, Instant::now()).run();
+    })?;
+    Ok(Handle {
+        waker,
+        commands,
+        thread: Some(thread),
+    })
+}
+
+/// The cap on all flows: what was asked for, or what the descriptor limit allows (two descriptors a flow, and a third while it is
+/// raced against another endpoint, which the reserve covers).
+fn effective_max_flows(limits: &Limits) -> u32 {
+    let descriptors = sys::descriptor_limit();
+    let reserve = RESERVED_DESCRIPTORS.min(descriptors / 4);
+    let possible = u32::try_from((descriptors - reserve) / 2).unwrap_or(u32::MAX);
+    match limits.max_flows {
+        0 => possible,
+        asked => asked.min(possible),
+    }
+}

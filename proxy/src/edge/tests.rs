@@ -1,0 +1,365 @@
+//! The data way over loopback, with snapshots made by hand: what a worker does with sockets.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use portolan_config::address::EndpointAddr;
+use portolan_config::flow::{EndCause, FlowRecord, RecordSink};
+use portolan_config::health::HealthState;
+use portolan_config::model::{
+    ClientAffinity, GroupSettings, HedgeAfter, Limits, ListenerSettings, OnUnhealthy, Protocol, ProxyProtocol,
+};
+use portolan_config::selector::Selector;
+use portolan_config::signal::{Signal, SignalKind, SignalSink};
+use portolan_config::snapshot::{
+    AddressId, AddressLive, AddressSnapshot, EndpointSnapshot, Fate, GroupSnapshot, ListenerSnapshot, Snapshot, Verdict,
+};
+use portolan_config::stats::{EndpointStats, ListenerStats};
+use portolan_config::units::{AcceleratorName, EndpointId, PortRange, PortSet, Region, TrafficDial, Weight};
+
+use crate::{Edge, EdgeOptions};
+
+/// Long enough for any machine, short enough to fail a hung test.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+struct Seen {
+    signals: Mutex<Vec<Signal>>,
+    records: Mutex<Vec<FlowRecord>>,
+}
+
+impl SignalSink for Seen {
+    fn raise(&self, signal: Signal) {
+        self.signals.lock().unwrap().push(signal);
+    }
+}
+
+impl RecordSink for Seen {
+    fn wants(&self) -> bool {
+        true
+    }
+    fn record(&self, record: FlowRecord) {
+        self.records.lock().unwrap().push(record);
+    }
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
+}
+
+struct World {
+    edge: Edge,
+    seen: Arc<Seen>,
+    listener: Arc<ListenerSnapshot>,
+    address: SocketAddr,
+}
+
+fn settings() -> ListenerSettings {
+    ListenerSettings {
+        idle_timeout: Duration::from_secs(340),
+        half_close_timeout: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(5),
+        connect_attempts: NonZeroU8::new(3).unwrap(),
+        hedge_after: HedgeAfter::Auto,
+        keepalive: Duration::from_secs(60),
+        user_timeout: Duration::from_secs(30),
+        fail_open: true,
+        accept_proxy: None,
+        max_flows: 0,
+        new_flows: 0,
+        source_addresses: Vec::new(),
+    }
+}
+
+fn endpoint(number: u64, to: SocketAddr) -> EndpointSnapshot {
+    EndpointSnapshot {
+        id: EndpointId::new(format!("e{number}")),
+        weight: Weight::DEFAULT,
+        port: Some(to.port()),
+        max_flows: 0,
+        draining: false,
+        available: true,
+        health: HealthState::Up,
+        reason: None,
+        addresses: vec![AddressSnapshot {
+            ip: to.ip(),
+            health: HealthState::Up,
+            rtt: None,
+            live: Arc::new(AddressLive::new(AddressId(number))),
+        }],
+        stats: Arc::new(EndpointStats::default()),
+    }
+}
+
+/// Each world listens on an address of its own, so that tests never meet.
+fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> World {
+    static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
+    let host = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let pid = std::process::id();
+    let ip = IpAddr::V4(Ipv4Addr::new(127, (pid >> 8) as u8 | 64, pid as u8, host));
+    let mut number = 0;
+    let groups = groups
+        .iter()
+        .enumerate()
+        .map(|(index, endpoints)| {
+            let endpoints: Vec<_> = endpoints
+                .iter()
+                .map(|to| {
+                    number += 1;
+                    endpoint(number, *to)
+                })
+                .collect();
+            let weights: Vec<_> = endpoints.iter().map(|e| (e.id.clone(), e.weight)).collect();
+            Arc::new(GroupSnapshot {
+                region: Region::new(format!("r{index}")),
+                traffic_dial: TrafficDial::FULL,
+                distance: None,
+                port_overrides: Vec::new(),
+                settings: Arc::new(GroupSettings {
+                    proxy_protocol: ProxyProtocol::Off,
+                    on_unhealthy: OnUnhealthy::Reset,
+                    reset_over: Duration::from_secs(1),
+                    reset_rate: 2000,
+                    drain_timeout: Duration::from_secs(300),
+                }),
+                endpoints: endpoints.into(),
+                selector: Arc::new(Selector::build(&weights, ClientAffinity::None)),
+            })
+        })
+        .collect();
+    let listener = Arc::new(ListenerSnapshot {
+        accelerator: AcceleratorName::new("a"),
+        protocol: Protocol::Tcp,
+        addresses: vec![ip],
+        ports: PortSet::new(vec![PortRange::new(7000, 7000).unwrap()]).unwrap(),
+        client_affinity: ClientAffinity::None,
+        settings: Arc::new(settings),
+        groups,
+        stats: Arc::new(ListenerStats::default()),
+    });
+    let seen = Arc::new(Seen::default());
+    let edge = Edge::start(EdgeOptions {
+        workers: 2,
+        limits: Limits::default(),
+        signals: seen.clone(),
+        records: seen.clone(),
+    })
+    .unwrap();
+    let world = World {
+        edge,
+        seen,
+        listener,
+        address: (ip, 7000).into(),
+    };
+    world.publish(1, Vec::new());
+    assert_eq!(world.edge.bindings().iter().filter(|b| b.error.is_some()).count(), 0);
+    world
+}
+
+impl World {
+    fn publish(&self, generation: u64, verdicts: Vec<Verdict>) {
+        self.edge.publish(Arc::new(Snapshot {
+            generation,
+            listeners: vec![Arc::clone(&self.listener)],
+            verdicts: verdicts.into(),
+        }));
+    }
+
+    fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client
+    }
+
+    fn record(&self, cause: EndCause) -> FlowRecord {
+        wait_for(cause.as_str(), || {
+            let records = self.seen.records.lock().unwrap();
+            records.iter().find(|record| record.cause == cause).cloned()
+        })
+    }
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[test]
+fn bytes_and_half_closes_pass_both_ways() {
+    let (endpoint, address) = listener();
+    let world = world(settings(), &[&[address]]);
+    let mut client = world.connect();
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let (mut socket, _) = endpoint.accept().unwrap();
+    let mut question = String::new();
+    socket.read_to_string(&mut question).unwrap();
+    assert_eq!(question, "question");
+    socket.write_all(b"answer").unwrap();
+    drop(socket);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "answer");
+    let record = world.record(EndCause::ClientFin);
+    assert_eq!((record.bytes_in, record.bytes_out, record.attempts), (8, 6, 1));
+    assert_eq!(record.endpoint.unwrap().address, EndpointAddr(address));
+    wait_for("the flow to be counted out", || (world.edge.active_flows() == 0).then_some(()));
+}
+
+#[test]
+fn a_refusal_goes_to_the_next_candidate_and_raises_a_signal() {
+    let (endpoint, address) = listener();
+    let (gone, refused) = listener();
+    drop(gone);
+    let world = world(settings(), &[&[refused], &[address]]);
+    let mut client = world.connect();
+    client.write_all(b"x").unwrap();
+    let (mut socket, _) = endpoint.accept().unwrap();
+    let mut byte = [0];
+    socket.read_exact(&mut byte).unwrap();
+    wait_for("a signal", || {
+        let signals = world.seen.signals.lock().unwrap();
+        signals.iter().find(|s| s.kind == SignalKind::Refused).map(|s| s.to)
+    });
+}
+
+#[test]
+fn a_reset_stays_a_reset_both_ways() {
+    let (endpoint, address) = listener();
+    let world = world(settings(), &[&[address]]);
+    let mut client = world.connect();
+    client.write_all(b"x").unwrap();
+    let (mut socket, _) = endpoint.accept().unwrap();
+    socket.read_exact(&mut [0]).unwrap();
+    socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(socket);
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    world.record(EndCause::EndpointRst);
+
+    let mut client = world.connect();
+    client.write_all(b"x").unwrap();
+    let (mut socket, _) = endpoint.accept().unwrap();
+    socket.read_exact(&mut [0]).unwrap();
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    let error = socket.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    world.record(EndCause::ClientRst);
+}
+
+#[test]
+fn nobody_to_connect_to_is_a_reset_to_the_client() {
+    let (gone, refused) = listener();
+    drop(gone);
+    let world = world(settings(), &[&[refused]]);
+    let mut client = world.connect();
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    world.record(EndCause::ConnectFailed);
+}
+
+#[test]
+fn a_stalled_reader_holds_the_source_and_loses_nothing() {
+    let (endpoint, address) = listener();
+    let world = world(settings(), &[&[address]]);
+    let client = world.connect();
+    let total = 64 << 20;
+    let writer = std::thread::spawn(move || {
+        let mut client = client;
+        let chunk: Vec<u8> = (0..=255u8).cycle().take(1 << 20).collect();
+        for _ in 0..64 {
+            client.write_all(&chunk).unwrap();
+        }
+    });
+    let (mut socket, _) = endpoint.accept().unwrap();
+    let mut got = 0u64;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = socket.read(&mut buffer).unwrap();
+        if read == 0 {
+            break;
+        }
+        for (index, byte) in buffer[..read].iter().enumerate() {
+            assert_eq!(*byte, ((got + index as u64) % 256) as u8);
+        }
+        got += read as u64;
+    }
+    writer.join().unwrap();
+    assert_eq!(got, total);
+}
+
+#[test]
+fn a_verdict_resets_idle_flows_and_spares_those_that_moved() {
+    let (endpoint, address) = listener();
+    let world = world(settings(), &[&[address]]);
+    let mut idle = world.connect();
+    idle.write_all(b"i").unwrap();
+    let (mut idle_socket, _) = endpoint.accept().unwrap();
+    idle_socket.read_exact(&mut [0]).unwrap();
+    let mut alive = world.connect();
+    alive.write_all(b"a").unwrap();
+    let (mut alive_socket, _) = endpoint.accept().unwrap();
+    alive_socket.read_exact(&mut [0]).unwrap();
+    // TCP_INFO counts in jiffies: what comes after must be a few milliseconds after.
+    let silent_since = Instant::now();
+    wait_for("some time to pass", || (silent_since.elapsed() > Duration::from_millis(50)).then_some(()));
+    alive_socket.write_all(b"b").unwrap();
+    alive.read_exact(&mut [0]).unwrap();
+    let fate = Fate::Reset { silent_since, over: Duration::from_millis(100), rate: 2000 };
+    let decided = Instant::now();
+    world.publish(2, vec![Verdict { number: 1, address: AddressId(1), decided, fate }]);
+    let error = idle.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    world.record(EndCause::StrandedReset);
+    wait_for("the pace to be over", || (decided.elapsed() > Duration::from_millis(300)).then_some(()));
+    alive_socket.write_all(b"c").unwrap();
+    alive.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn a_listener_that_leaves_stops_listening_and_its_flows_go_on() {
+    let (endpoint, address) = listener();
+    let world = world(settings(), &[&[address]]);
+    let mut client = world.connect();
+    client.write_all(b"x").unwrap();
+    let (mut socket, _) = endpoint.accept().unwrap();
+    socket.read_exact(&mut [0]).unwrap();
+    world.edge.publish(Arc::new(Snapshot { generation: 2, ..Snapshot::default() }));
+    wait_for("the port to close", || TcpStream::connect(world.address).is_err().then_some(()));
+    socket.write_all(b"y").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn an_endpoint_that_swallows_connects_is_raced() {
+    // A full accept queue drops further SYNs: connects to it hang.
+    let blackhole = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    blackhole.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    blackhole.listen(0).unwrap();
+    let silent = blackhole.local_addr().unwrap().as_socket().unwrap();
+    let filler: Vec<_> = (0..2).filter_map(|_| TcpStream::connect_timeout(&silent, Duration::from_millis(200)).ok()).collect();
+    let (endpoint, address) = listener();
+    let world = world(settings(), &[&[silent], &[address]]);
+    let mut client = world.connect();
+    client.write_all(b"x").unwrap();
+    let (mut socket, _) = endpoint.accept().unwrap();
+    socket.read_exact(&mut [0]).unwrap();
+    wait_for("a signal", || {
+        let signals = world.seen.signals.lock().unwrap();
+        signals.iter().find(|s| s.kind == SignalKind::Slow).map(|s| s.to)
+    });
+    drop(filler);
+}

@@ -1,0 +1,104 @@
+//! Who is let in: the caps on flows and on their rate. Asked before anything is spent on a connection, so that refusing is
+//! cheaper than accepting. Counts are shared by the workers; those of sources are estimates (count-min sketches that may count a
+//! source a little high, never low) of fixed size, so that no flood of addresses makes them grow.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use pingora_limits::inflight::{Guard, Inflight};
+use pingora_limits::rate::Rate;
+use portolan_config::model::{Limits, ListenerSettings};
+use portolan_config::stats::{EdgeStats, Limit, ListenerStats};
+
+/// Rates are a second's.
+const RATE_WINDOW: Duration = Duration::from_secs(1);
+
+pub(crate) struct Gate {
+    max_flows: u32,
+    source_flows: Option<(Inflight, isize)>,
+    source_rate: Option<(Rate, isize)>,
+    listener_rate: Rate,
+}
+
+impl Gate {
+    /// `max_flows` is the effective cap on all flows.
+    pub(crate) fn new(limits: &Limits, max_flows: u32) -> Self {
+        let cap = |limit: u32| (limit > 0).then_some(limit as isize);
+        Self {
+            max_flows,
+            source_flows: cap(limits.max_flows_per_source).map(|cap| (Inflight::new(), cap)),
+            source_rate: cap(limits.new_flows_per_source).map(|cap| (Rate::new(RATE_WINDOW), cap)),
+            listener_rate: Rate::new(RATE_WINDOW),
+        }
+    }
+
+    /// The cap on all flows.
+    pub(crate) fn max_flows(&self) -> u32 {
+        self.max_flows
+    }
+
+    /// Counts a flow in, for all and for its listener, unless one of them is full.
+    pub(crate) fn admit(&self, edge: &EdgeStats, listener: &ListenerStats, settings: &ListenerSettings) -> Result<(), Limit> {
+        if settings.new_flows > 0 {
+            // The counters' address names the listener: they are the same over all generations.
+            let name = std::ptr::from_ref(listener) as usize;
+            if self.listener_rate.observe(&name, 1) > settings.new_flows as isize {
+                return Err(Limit::ListenerRate);
+            }
+        }
+        if edge.active_flows.fetch_add(1, Relaxed) >= self.max_flows {
+            edge.active_flows.fetch_sub(1, Relaxed);
+            return Err(Limit::Flows);
+        }
+        let flows = listener.active_flows.fetch_add(1, Relaxed);
+        if settings.max_flows > 0 && flows >= settings.max_flows {
+            self.leave(edge, listener);
+            return Err(Limit::ListenerFlows);
+        }
+        Ok(())
+    }
+
+    /// Counts a flow out.
+    pub(crate) fn leave(&self, edge: &EdgeStats, listener: &ListenerStats) {
+        edge.active_flows.fetch_sub(1, Relaxed);
+        listener.active_flows.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts a flow in for its source. The guard counts it out again.
+    pub(crate) fn admit_source(&self, source: IpAddr) -> Result<Option<Box<Guard>>, Limit> {
+        let source = SourceKey::of(source);
+        if let Some((rate, cap)) = &self.source_rate
+            && rate.observe(&source, 1) > *cap
+        {
+            return Err(Limit::SourceRate);
+        }
+        let Some((flows, cap)) = &self.source_flows else {
+            return Ok(None);
+        };
+        let (guard, count) = flows.incr(source, 1);
+        if count > *cap {
+            return Err(Limit::SourceFlows);
+        }
+        Ok(Some(Box::new(guard)))
+    }
+}
+
+/// A source as it is counted: an IPv4 address, or the /64 of an IPv6 one, which is what one subscriber gets.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum SourceKey {
+    V4([u8; 4]),
+    V6([u16; 4]),
+}
+
+impl SourceKey {
+    fn of(source: IpAddr) -> Self {
+        match source.to_canonical() {
+            IpAddr::V4(ip) => SourceKey::V4(ip.octets()),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.segments();
+                SourceKey::V6([a, b, c, d])
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Listening sockets: which there must be for a snapshot, and how one is made.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use mio::net::TcpListener;
+use portolan_config::model::{ListenerSettings, Protocol};
+use portolan_config::snapshot::{ListenerSnapshot, Snapshot};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
+
+use crate::worker::DoorKey;
+
+/// Connections that wait to be accepted, a socket. The kernel caps it at `net.core.somaxconn`, 4096 by default.
+const BACKLOG: i32 = 4096;
+
+/// The part of the descriptors that listening sockets may take before workers share them.
+const DESCRIPTOR_SHARE: u64 = 4;
+
+/// What must listen: every address and port of every TCP listener, and whose it is.
+pub(crate) fn wanted(snapshot: &Snapshot) -> BTreeMap<SocketAddr, Arc<ListenerSnapshot>> {
+    let mut wanted = BTreeMap::new();
+    for listener in snapshot.listeners.iter().filter(|l| l.protocol == Protocol::Tcp) {
+        for ip in addresses(listener) {
+            for port in listener.ports.iter() {
+                wanted
+                    .entry(SocketAddr::new(ip, port))
+                    .or_insert_with(|| Arc::clone(listener));
+            }
+        }
+    }
+    wanted
+}
+
+/// The listener's addresses; the wildcard of both families when it names none.
+fn addresses(listener: &ListenerSnapshot) -> Vec<IpAddr> {
+    if listener.addresses.is_empty() {
+        vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
+    } else {
+        listener.addresses.clone()
+    }
+}
+
+/// A socket at one address, as the edge remembers it.
+pub(crate) struct Bound {
+    pub(crate) door: DoorKey,
+    pub(crate) error: Option<String>,
+}
+
+/// Whether this many addresses and ports are better shared by the workers than had by each of them.
+pub(crate) fn shared(binds: usize, workers: usize, descriptors: u64) -> bool {
+    (binds * workers) as u64 > descriptors / DESCRIPTOR_SHARE
+}
+
+/// Opens a socket for each of `count` workers, or one for all of them.
+pub(crate) fn open(bind: SocketAddr, settings: &ListenerSettings, count: usize, shared: bool) -> io::Result<Vec<Arc<TcpListener>>> {
+    if shared {
+        let socket = Arc::new(listen(bind, settings)?);
+        return Ok(vec![socket; count]);
+    }
+    (0..count).map(|_| listen(bind, settings).map(Arc::new)).collect()
+}
+
+/// What is set here is inherited by every accepted socket, at no system call a flow.
+fn listen(bind: SocketAddr, settings: &ListenerSettings) -> io::Result<TcpListener> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(bind), kind, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    match bind.ip() {
+        IpAddr::V4(ip) if !ip.is_unspecified() => socket.set_freebind_v4(true)?,
+        IpAddr::V6(ip) if !ip.is_unspecified() => socket.set_freebind_v6(true)?,
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    if bind.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
+    socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
+    socket.bind(&bind.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Whether an error says that this host has no IPv6, which for the wildcard is no fault.
+pub(crate) fn is_family_absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}

@@ -1,0 +1,166 @@
+//! The third step: bytes both ways, the end of a direction passed on as a half-close and a reset as a reset; then the timers that
+//! bound it all.
+
+pub(crate) mod pump;
+
+use std::io;
+use std::rc::Rc;
+
+use mio::net::TcpStream;
+use portolan_config::flow::EndCause;
+use portolan_config::signal::SignalKind;
+
+use crate::flow::{CLIENT, End, Flow, Phase, Side};
+pub(crate) use crate::relay::pump::{Pipe, Ready, Scratch};
+use crate::relay::pump::{Pumped, Way, pump};
+use crate::wheel::Wheel;
+use crate::worker::{Again, Handle, Worker};
+
+/// What a turn of a flow came to.
+enum Turn {
+    Goes,
+    GoesOnAtOnce,
+    Over(EndCause),
+    /// The endpoint failed; whether that is the end depends on what has passed.
+    EndpointFailed(io::Error),
+}
+
+impl Worker {
+    /// Moves what can be moved. `failed` names a side on which the kernel reported an error.
+    pub(crate) fn relay(&mut self, handle: Handle, failed: Option<Side>) {
+        let key = handle.key as usize;
+        let flow = &mut self.flows[key];
+        if !matches!(flow.phase, Phase::Relaying) {
+            return;
+        }
+        let before = (flow.inbound.bytes, flow.outbound.bytes);
+        let turn = turn(flow, &mut self.scratch, failed);
+        let moved = (flow.inbound.bytes - before.0, flow.outbound.bytes - before.1);
+        if moved != (0, 0) {
+            flow.active = self.wheel.tick(self.now);
+            if let Some(route) = flow.route.as_ref().map(Rc::clone) {
+                self.note(&route, moved.0, moved.1);
+            }
+        }
+        match turn {
+            Turn::Goes => self.watch_half_close(handle.key),
+            Turn::GoesOnAtOnce => {
+                let flow = &mut self.flows[key];
+                if !flow.queued {
+                    flow.queued = true;
+                    self.again.push(Again::Flow(handle));
+                }
+            }
+            Turn::Over(cause) => self.end(handle.key, cause),
+            Turn::EndpointFailed(error) => self.endpoint_failed(handle.key, &error),
+        }
+    }
+
+    /// The endpoint reset the flow, or the path to it died under it.
+    fn endpoint_failed(&mut self, key: u32, error: &io::Error) {
+        let flow = &self.flows[key as usize];
+        let untouched = flow.inbound.bytes == 0 && flow.outbound.bytes == 0;
+        if let Some(route) = &flow.route {
+            let source = flow.client_addr.0.ip();
+            let kind = match error.raw_os_error() {
+                Some(libc::ETIMEDOUT) => Some(SignalKind::TimedOut),
+                Some(libc::EHOSTUNREACH | libc::ENETUNREACH) => Some(SignalKind::Unreachable),
+                _ if flow.outbound.bytes == 0 => Some(SignalKind::ResetBeforeFirstByte { source }),
+                _ => None,
+            };
+            if let Some(kind) = kind {
+                self.raise(route, flow.endpoint_port, kind);
+            }
+        }
+        // Nothing has passed either way, so another endpoint can serve this flow as if nothing had been.
+        if untouched && !flow.retried_reset && !flow.inbound.eof {
+            self.connect_again(key);
+        } else {
+            self.end(key, EndCause::EndpointRst);
+        }
+    }
+
+    /// A flow of which one direction is over is looked at after its half-close timeout.
+    fn watch_half_close(&mut self, key: u32) {
+        let flow = &mut self.flows[key as usize];
+        if flow.finished_first.is_some() || !(flow.inbound.shut || flow.outbound.shut) {
+            return;
+        }
+        flow.finished_first = Some(if flow.inbound.shut { End::Client } else { End::Endpoint });
+        let timeout = flow.door.settings().half_close_timeout;
+        let deadline = self.wheel.tick(self.now).saturating_add(Wheel::ticks(timeout));
+        self.wheel.set(&mut self.flows, key, deadline);
+    }
+
+    /// A flow's slot of the wheel came up: it is over if no byte has moved for its timeout, else it goes into a later slot.
+    pub(crate) fn on_wheel(&mut self, key: u32) {
+        let tick = self.wheel.tick(self.now);
+        let flow = &self.flows[key as usize];
+        let settings = flow.door.settings();
+        let (timeout, cause) = match flow.finished_first {
+            None => (settings.idle_timeout, EndCause::Idle),
+            // Counted from the last byte: a long answer to a client that has finished asking is not cut off.
+            Some(_) => (settings.half_close_timeout, EndCause::HalfClose),
+        };
+        let deadline = flow.active.saturating_add(Wheel::ticks(timeout));
+        if deadline <= tick {
+            self.end(key, cause);
+        } else {
+            self.wheel.set(&mut self.flows, key, deadline);
+        }
+    }
+}
+
+/// Pumps both directions once.
+fn turn(flow: &mut Flow, scratch: &mut Scratch, failed: Option<Side>) -> Turn {
+    let Some(endpoint) = &flow.endpoint else {
+        return Turn::Goes;
+    };
+    // A reset overtakes what is still kept for the other side, as it does in TCP.
+    if let Some(side) = failed {
+        let socket = if side == CLIENT { &flow.client } else { endpoint };
+        if let Some(error) = pending_error(socket) {
+            return if side == CLIENT {
+                Turn::Over(EndCause::ClientRst)
+            } else {
+                Turn::EndpointFailed(error)
+            };
+        }
+    }
+    let mut again = false;
+    if !flow.inbound.shut {
+        let (source, sink) = (&mut flow.client_ready, &mut flow.endpoint_ready);
+        let other_way = Way::of(&flow.outbound);
+        match pump(&flow.client, source, endpoint, sink, &mut flow.inbound, scratch, other_way) {
+            Pumped::Waiting => {}
+            Pumped::Again => again = true,
+            Pumped::SourceFailed(_) => return Turn::Over(EndCause::ClientRst),
+            Pumped::SinkFailed(error) => return Turn::EndpointFailed(sooner(endpoint, error)),
+        }
+    }
+    if !flow.outbound.shut {
+        let (source, sink) = (&mut flow.endpoint_ready, &mut flow.client_ready);
+        let other_way = Way::of(&flow.inbound);
+        match pump(endpoint, source, &flow.client, sink, &mut flow.outbound, scratch, other_way) {
+            Pumped::Waiting => {}
+            Pumped::Again => again = true,
+            Pumped::SourceFailed(error) => return Turn::EndpointFailed(error),
+            Pumped::SinkFailed(_) => return Turn::Over(EndCause::ClientRst),
+        }
+    }
+    match (flow.inbound.shut && flow.outbound.shut, flow.finished_first) {
+        (true, Some(End::Endpoint)) => Turn::Over(EndCause::EndpointFin),
+        (true, Some(End::Client) | None) => Turn::Over(EndCause::ClientFin),
+        (false, _) if again => Turn::GoesOnAtOnce,
+        (false, _) => Turn::Goes,
+    }
+}
+
+fn pending_error(socket: &TcpStream) -> Option<io::Error> {
+    socket.take_error().ok().flatten()
+}
+
+/// A broken pipe says less than the error that broke it.
+fn sooner(socket: &TcpStream, error: io::Error) -> io::Error {
+    pending_error(socket).unwrap_or(error)
+}

@@ -1,0 +1,148 @@
+//! What becomes of live flows when their endpoint goes down or is drained: the verdicts of the snapshot, carried out. Stranded flows
+//! are let go at a pace, and those on which the endpoint has shown life since are left alone.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use portolan_config::flow::EndCause;
+use portolan_config::snapshot::{AddressId, Fate, Verdict};
+
+use crate::flow::{Abreast, Flow, Phase};
+use crate::list;
+use crate::sys;
+use crate::worker::{Handle, Timer, Worker};
+
+/// Resets are released in batches this far apart.
+const BATCH: Duration = Duration::from_millis(10);
+
+/// Flows waiting to be let go.
+#[derive(Default)]
+pub(crate) struct Strands {
+    /// The number of the last verdict that was carried out.
+    seen: u64,
+    stranded: Vec<Stranded>,
+    drains: Vec<(AddressId, Instant, Instant)>,
+}
+
+/// The flows of one address that are being reset.
+struct Stranded {
+    address: AddressId,
+    silent_since: Instant,
+    began: Instant,
+    /// Between two resets of this worker.
+    spacing: Duration,
+    released: usize,
+    flows: Vec<Handle>,
+}
+
+impl Worker {
+    /// Carries out the verdicts that are new to this worker.
+    pub(crate) fn pass_verdicts(&mut self, verdicts: &[Verdict]) {
+        let first_new = verdicts.partition_point(|verdict| verdict.number <= self.strands.seen);
+        for verdict in &verdicts[first_new..] {
+            self.strands.seen = verdict.number;
+            // What was decided before about this address is overtaken.
+            self.strands.stranded.retain(|s| s.address != verdict.address);
+            self.strands.drains.retain(|(address, ..)| *address != verdict.address);
+            match verdict.fate {
+                Fate::Keep => {}
+                Fate::Drain { until: None } => {}
+                Fate::Drain { until: Some(until) } => {
+                    self.strands.drains.push((verdict.address, verdict.decided, until));
+                    self.arm(until, Timer::Drain(verdict.address));
+                }
+                Fate::Reset { silent_since, over, rate } => self.strand(verdict, silent_since, over, rate),
+            }
+        }
+    }
+
+    fn strand(&mut self, verdict: &Verdict, silent_since: Instant, over: Duration, rate: u32) {
+        let flows = self.flows_of(verdict.address, verdict.decided);
+        if flows.is_empty() {
+            return;
+        }
+        let count = u32::try_from(flows.len()).unwrap_or(u32::MAX);
+        // The rate is the PoP's; each worker takes its part of it.
+        let slowest = Duration::from_secs(1) * self.shared.workers / rate.max(1);
+        self.strands.stranded.push(Stranded {
+            address: verdict.address,
+            silent_since,
+            began: self.now,
+            spacing: (over / count).max(slowest),
+            released: 0,
+            flows,
+        });
+        self.arm(self.now, Timer::Strand);
+    }
+
+    /// The flows of an address that were opened before `decided`.
+    fn flows_of(&mut self, address: AddressId, decided: Instant) -> Vec<Handle> {
+        let Some(route) = self.routes.get(&address) else {
+            return Vec::new();
+        };
+        let keys = list::keys::<Flow, Abreast>(&mut self.flows, route.flows.get());
+        keys.into_iter()
+            .filter(|key| self.flows[*key as usize].started < decided)
+            .map(|key| self.handle(key))
+            .collect()
+    }
+
+    /// Lets go of the stranded flows whose turn has come.
+    pub(crate) fn release_stranded(&mut self) {
+        let now = self.now;
+        let mut due = Vec::new();
+        for stranded in &mut self.strands.stranded {
+            let elapsed = now.saturating_duration_since(stranded.began);
+            let allowed = if stranded.spacing.is_zero() {
+                usize::MAX
+            } else {
+                (elapsed.as_nanos() / stranded.spacing.as_nanos()) as usize + 1
+            };
+            let upto = allowed.min(stranded.flows.len());
+            let batch = &stranded.flows[stranded.released.min(upto)..upto];
+            due.extend(batch.iter().map(|handle| (*handle, stranded.silent_since)));
+            stranded.released = upto;
+        }
+        self.strands.stranded.retain(|s| s.released < s.flows.len());
+        for (handle, silent_since) in due {
+            if self.is_stranded(handle, silent_since) {
+                self.end(handle.key, EndCause::StrandedReset);
+            }
+        }
+        if !self.strands.stranded.is_empty() {
+            self.arm(now + BATCH, Timer::Strand);
+        }
+    }
+
+    /// Whether a flow's endpoint has sent and acknowledged nothing since.
+    fn is_stranded(&mut self, handle: Handle, silent_since: Instant) -> bool {
+        let now = self.now;
+        let Some(flow) = self.flow(handle).filter(|flow| matches!(flow.phase, Phase::Relaying)) else {
+            return false;
+        };
+        let Some(endpoint) = &flow.endpoint else {
+            return false;
+        };
+        match sys::last_heard(endpoint.as_fd()) {
+            Ok(ago) => now.checked_sub(ago).is_none_or(|heard| heard <= silent_since),
+            Err(_) => true,
+        }
+    }
+
+    /// The time of a drain is up.
+    pub(crate) fn end_drain(&mut self, address: AddressId) {
+        let now = self.now;
+        let over = self
+            .strands
+            .drains
+            .iter()
+            .position(|(drained, _, until)| *drained == address && *until <= now);
+        let Some(index) = over else {
+            return;
+        };
+        let (_, decided, _) = self.strands.drains.swap_remove(index);
+        for handle in self.flows_of(address, decided) {
+            self.end(handle.key, EndCause::DrainTimeout);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The system calls of the data path that no library wraps. The only place of this crate where `unsafe` may stand.
+#![expect(unsafe_code, reason = "getsockopt and setsockopt on options that socket2 does not know")]
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// How long ago the peer of a TCP socket last sent or acknowledged something, whichever is more recent; what `TCP_INFO` says
+/// (milliseconds; Linux 2.6 and later). An acknowledged keepalive counts.
+pub(crate) fn last_heard(socket: BorrowedFd<'_>) -> io::Result<Duration> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `info`, which is that large, and every bit pattern is a valid tcp_info.
+    let info = unsafe {
+        let result = libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        );
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        info.assume_init()
+    };
+    let millis = info.tcpi_last_data_recv.min(info.tcpi_last_ack_recv);
+    Ok(Duration::from_millis(u64::from(millis)))
+}
+
+/// `IP_BIND_ADDRESS_NO_PORT` (Linux 4.2): a later bind to an address chooses the port at connect, so that one source address has
+/// all of its ports toward each endpoint.
+pub(crate) fn bind_address_no_port(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The descriptor limit of this process, soft.
+pub(crate) fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit writes one rlimit.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if result == 0 { limit.rlim_cur } else { 1024 }
+}

@@ -1,0 +1,478 @@
+//! A worker: one thread, one event loop, its own listening sockets and flows. The steps of a flow are in the files named after
+//! them (`accept`, `connect`, `relay`, `account`), as methods of [`Worker`]; this file is the loop, its timers and its commands.
+//!
+//! It shares nothing writable with other threads but relaxed counters. The snapshot is loaded once a flow; commands arrive by a
+//! bounded queue and a wake-up.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use mio::event::Event;
+use mio::net::TcpListener;
+use mio::{Events, Poll, Token};
+use portolan_config::clock;
+use portolan_config::flow::{EndCause, RecordSink};
+use portolan_config::model::Protocol;
+use portolan_config::signal::{Signal, SignalKind, SignalSink};
+use portolan_config::snapshot::{AddressId, ListenerSnapshot, Snapshot};
+use portolan_config::stats::EdgeStats;
+use portolan_config::units::{AcceleratorName, PortSet};
+use slab::Slab;
+
+use crate::connect::Budget;
+use crate::flow::{CLIENT, Door, Flow, Phase, Route, Side};
+use crate::gate::Gate;
+use crate::list::NIL;
+use crate::relay::Scratch;
+use crate::strand::Strands;
+use crate::wheel::Wheel;
+
+/// The token of the wake-up.
+pub(crate) const WAKE: Token = Token(usize::MAX);
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+/// How long a worker sleeps at most: bounds how stale its counters are when nothing happens.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+/// How often noted bytes are moved to the shared counters.
+const SETTLE_EVERY: Duration = Duration::from_millis(200);
+
+/// How long accepting pauses when the system is out of descriptors or memory: long enough not to spin, short enough not to be felt.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Names a listener over generations and reloads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct DoorKey {
+    pub(crate) accelerator: AcceleratorName,
+    pub(crate) protocol: Protocol,
+    pub(crate) ports: PortSet,
+}
+
+impl DoorKey {
+    pub(crate) fn of(listener: &ListenerSnapshot) -> Self {
+        Self {
+            accelerator: listener.accelerator.clone(),
+            protocol: listener.protocol,
+            ports: listener.ports.clone(),
+        }
+    }
+}
+
+/// What a worker is told.
+pub(crate) enum Command {
+    /// Accept from this socket, for this listener.
+    Open {
+        bind: SocketAddr,
+        socket: Arc<TcpListener>,
+        door: DoorKey,
+    },
+    /// What is accepted from this socket is another listener's from here on.
+    Assign { bind: SocketAddr, door: DoorKey },
+    /// Empty this socket and close it.
+    Close { bind: SocketAddr },
+    /// Empty and close all of them.
+    StopAccepting,
+}
+
+/// What the workers of an edge share.
+pub(crate) struct Shared {
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) stats: Arc<EdgeStats>,
+    pub(crate) gate: Gate,
+    pub(crate) signals: Arc<dyn SignalSink>,
+    pub(crate) records: Arc<dyn RecordSink>,
+    pub(crate) workers: u32,
+    /// The edge ends.
+    pub(crate) stopped: AtomicBool,
+}
+
+/// One listening socket of a worker.
+pub(crate) struct Entrance {
+    pub(crate) bind: SocketAddr,
+    pub(crate) socket: Arc<TcpListener>,
+    pub(crate) door: Rc<Door>,
+    /// In the queue of those that had more to accept than a turn allows.
+    pub(crate) queued: bool,
+}
+
+/// What a precise timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A PROXY header or a connect of a flow.
+    Flow(Handle),
+    /// Accepting was paused.
+    Accept,
+    /// Stranded flows are let go.
+    Strand,
+    /// A drain's time is up.
+    Drain(AddressId),
+    /// Noted bytes go to the shared counters.
+    Settle,
+}
+
+/// A flow's place in the slab and its generation, as they stand in an event's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Handle {
+    pub(crate) key: u32,
+    pub(crate) generation: u32,
+}
+
+/// Bits of a token that hold the side, and below the generation the key.
+const SIDE_BITS: u32 = 2;
+const KEY_BITS: u32 = 32;
+/// Generations that fit; 0 marks a listening socket's token.
+const GENERATIONS: u32 = (1 << (64 - SIDE_BITS - KEY_BITS)) - 1;
+
+impl Handle {
+    pub(crate) fn token(self, side: Side) -> Token {
+        let packed = (u64::from(self.generation) << (KEY_BITS + SIDE_BITS)) | (u64::from(self.key) << SIDE_BITS) | u64::from(side);
+        Token(packed as usize)
+    }
+
+    fn of(token: Token) -> (Self, Side) {
+        let packed = token.0 as u64;
+        let handle = Handle {
+            key: (packed >> SIDE_BITS) as u32,
+            generation: (packed >> (KEY_BITS + SIDE_BITS)) as u32,
+        };
+        (handle, (packed & 3) as Side)
+    }
+}
+
+/// The state of one worker.
+pub(crate) struct Worker {
+    pub(crate) poll: Poll,
+    pub(crate) shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    pub(crate) now: Instant,
+    pub(crate) flows: Slab<Flow>,
+    pub(crate) scratch: Scratch,
+    pub(crate) wheel: Wheel,
+    pub(crate) timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    pub(crate) entrances: Slab<Entrance>,
+    pub(crate) doors: HashMap<DoorKey, Rc<Door>>,
+    pub(crate) routes: HashMap<AddressId, Rc<Route>>,
+    /// Routes with bytes noted since the last settling.
+    pub(crate) unsettled: Vec<Rc<Route>>,
+    /// Flows still connecting: head of their list.
+    pub(crate) connecting: u32,
+    pub(crate) budget: Budget,
+    pub(crate) strands: Strands,
+    /// Work left over from this turn.
+    pub(crate) again: Vec<Again>,
+    pub(crate) accept_paused: bool,
+    pub(crate) next_id: u64,
+    generation: u32,
+    seen_generation: u64,
+    ended: bool,
+}
+
+/// Work that goes on in the next turn.
+#[derive(Clone, Copy)]
+pub(crate) enum Again {
+    Flow(Handle),
+    Accept(usize),
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, poll: Poll, shared: Arc<Shared>, commands: Receiver<Command>, now: Instant) -> Self {
+        Self {
+            poll,
+            shared,
+            commands,
+            now,
+            flows: Slab::new(),
+            scratch: Scratch::new(),
+            wheel: Wheel::new(now),
+            timers: BinaryHeap::new(),
+            entrances: Slab::new(),
+            doors: HashMap::new(),
+            routes: HashMap::new(),
+            unsettled: Vec::new(),
+            connecting: NIL,
+            budget: Budget::new(now),
+            strands: Strands::default(),
+            again: Vec::new(),
+            accept_paused: false,
+            next_id: first_id(index),
+            generation: 0,
+            seen_generation: 0,
+            ended: false,
+        }
+    }
+
+    /// Runs until told to end.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.ended {
+            if let Err(error) = self.poll.poll(&mut events, Some(self.sleep()))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "the event loop cannot wait; its worker ends");
+                break;
+            }
+            self.now = Instant::now();
+            let mut woken = false;
+            for event in &events {
+                match event.token() {
+                    WAKE => woken = true,
+                    token => self.on_event(token, event),
+                }
+            }
+            if woken {
+                self.on_wake();
+            }
+            self.work_again();
+            self.fire_timers();
+            self.turn_wheel();
+        }
+        self.end_all(EndCause::Shutdown);
+    }
+
+    /// How long nothing can be due.
+    fn sleep(&self) -> Duration {
+        if !self.again.is_empty() {
+            return Duration::ZERO;
+        }
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let next = [timer, self.wheel.next_turn()].into_iter().flatten().min();
+        next.map_or(LONGEST_SLEEP, |at| {
+            // The kernel's timeout counts whole milliseconds; rounding up keeps a timer from being polled for in a spin.
+            let wait = at.saturating_duration_since(Instant::now());
+            Duration::from_millis(wait.as_micros().div_ceil(1000) as u64).min(LONGEST_SLEEP)
+        })
+    }
+
+    fn on_event(&mut self, token: Token, event: &Event) {
+        let (handle, side) = Handle::of(token);
+        if handle.generation == 0 {
+            self.accept(handle.key as usize);
+            return;
+        }
+        // A stale event of a closed socket may name a place that a new flow has taken.
+        let Some(flow) = self.flow(handle) else {
+            return;
+        };
+        let ready = if side == CLIENT { &mut flow.client_ready } else { &mut flow.endpoint_ready };
+        let failed = event.is_error() || event.is_write_closed();
+        if matches!(flow.phase, Phase::Relaying) && side != CLIENT && side != flow.endpoint_side {
+            return;
+        }
+        let connecting = matches!(flow.phase, Phase::Connecting(_)) && side != CLIENT;
+        if !connecting {
+            ready.readable |= event.is_readable() || failed;
+            ready.writable |= event.is_writable() || failed;
+            ready.read_closed |= event.is_read_closed() || failed;
+        }
+        match flow.phase {
+            Phase::Relaying => self.relay(handle, event.is_error().then_some(side)),
+            Phase::Connecting(_) if connecting => self.on_connect_event(handle, side, event),
+            Phase::Connecting(_) => {
+                if event.is_error() {
+                    self.end(handle.key, EndCause::ClientRst);
+                }
+            }
+            Phase::Header(_) => self.on_header(handle),
+        }
+    }
+
+    /// The flow of a handle, unless it is gone.
+    pub(crate) fn flow(&mut self, handle: Handle) -> Option<&mut Flow> {
+        self.flows
+            .get_mut(handle.key as usize)
+            .filter(|flow| flow.generation == handle.generation)
+    }
+
+    /// The handle of a flow that is there.
+    pub(crate) fn handle(&self, key: u32) -> Handle {
+        Handle {
+            key,
+            generation: self.flows[key as usize].generation,
+        }
+    }
+
+    /// A generation for a new flow.
+    pub(crate) fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation % GENERATIONS + 1;
+        self.generation
+    }
+
+    /// Takes up a newer snapshot, if there is one: the one load of the data way.
+    pub(crate) fn see_newer_snapshot(&mut self) {
+        if self.shared.snapshot.load().generation != self.seen_generation {
+            self.see_snapshot();
+        }
+    }
+
+    fn on_wake(&mut self) {
+        self.see_snapshot();
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Open { bind, socket, door } => self.open_entrance(bind, socket, &door),
+                Command::Assign { bind, door } => self.assign_entrance(bind, &door),
+                Command::Close { bind } => self.close_entrances(|entrance| entrance.bind == bind),
+                Command::StopAccepting => self.close_entrances(|_| true),
+            }
+        }
+        self.ended |= self.shared.stopped.load(Acquire);
+    }
+
+    /// Takes up a new snapshot: doors, verdicts, and flows that are connecting to what has gone down.
+    fn see_snapshot(&mut self) {
+        let snapshot = self.shared.snapshot.load_full();
+        if snapshot.generation == self.seen_generation {
+            return;
+        }
+        self.seen_generation = snapshot.generation;
+        for door in self.doors.values() {
+            door.open.set(false);
+        }
+        for listener in snapshot.listeners.iter().filter(|l| l.protocol == Protocol::Tcp) {
+            match self.doors.get(&DoorKey::of(listener)) {
+                Some(door) => door.renew(listener),
+                None => {
+                    let door = Rc::new(Door::new(Arc::clone(listener)));
+                    self.doors.insert(DoorKey::of(listener), door);
+                }
+            }
+        }
+        self.doors.retain(|_, door| door.open.get() || Rc::strong_count(door) > 1);
+        self.pass_verdicts(&snapshot.verdicts);
+        self.leave_fallen();
+    }
+
+    pub(crate) fn arm(&mut self, at: Instant, timer: Timer) {
+        self.timers.push(Reverse((at, timer)));
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
+            if at > self.now {
+                return;
+            }
+            self.timers.pop();
+            match timer {
+                Timer::Flow(handle) => self.on_flow_timer(handle),
+                Timer::Accept => self.resume_accepting(),
+                Timer::Strand => self.release_stranded(),
+                Timer::Drain(address) => self.end_drain(address),
+                Timer::Settle => self.settle(),
+            }
+        }
+    }
+
+    fn on_flow_timer(&mut self, handle: Handle) {
+        let now = self.now;
+        let Some(flow) = self.flow(handle) else {
+            return;
+        };
+        match &flow.phase {
+            Phase::Header(wait) if wait.deadline <= now => self.refuse_header(handle.key),
+            Phase::Connecting(_) => self.on_connect_timer(handle),
+            Phase::Header(_) | Phase::Relaying => {}
+        }
+    }
+
+    fn turn_wheel(&mut self) {
+        for key in self.wheel.turn(&mut self.flows, self.now) {
+            self.on_wheel(key);
+        }
+    }
+
+    fn work_again(&mut self) {
+        if self.again.is_empty() {
+            return;
+        }
+        for again in std::mem::take(&mut self.again) {
+            match again {
+                Again::Flow(handle) => {
+                    if let Some(flow) = self.flow(handle) {
+                        flow.queued = false;
+                        self.relay(handle, None);
+                    }
+                }
+                Again::Accept(entrance) => {
+                    if let Some(entrance) = self.entrances.get_mut(entrance) {
+                        entrance.queued = false;
+                    }
+                    self.accept(entrance);
+                }
+            }
+        }
+    }
+
+    /// Stops accepting for a moment, since the system has nothing to accept with.
+    pub(crate) fn pause_accepting(&mut self) {
+        if !self.accept_paused {
+            self.accept_paused = true;
+            self.arm(self.now + ACCEPT_PAUSE, Timer::Accept);
+        }
+    }
+
+    fn resume_accepting(&mut self) {
+        self.accept_paused = false;
+        let keys: Vec<usize> = self.entrances.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.accept(key);
+        }
+    }
+
+    /// Tells the health side what a flow met.
+    pub(crate) fn raise(&self, route: &Route, port: u16, kind: SignalKind) {
+        if route.may_signal(self.now) {
+            self.shared.signals.raise(Signal {
+                address: route.address,
+                to: route.addr(port),
+                kind,
+                at: self.now,
+            });
+        }
+    }
+
+    /// Notes bytes of a route, and sees to it that they are settled.
+    pub(crate) fn note(&mut self, route: &Rc<Route>, bytes_in: u64, bytes_out: u64) {
+        if route.note(bytes_in, bytes_out) {
+            if self.unsettled.is_empty() {
+                self.arm(self.now + SETTLE_EVERY, Timer::Settle);
+            }
+            self.unsettled.push(Rc::clone(route));
+        }
+        if bytes_out > 0 {
+            route.live.heard(clock::millis(self.now));
+        }
+    }
+
+    fn settle(&mut self) {
+        for route in std::mem::take(&mut self.unsettled) {
+            route.settle();
+            self.forget_route(&route);
+        }
+    }
+
+    fn end_all(&mut self, cause: EndCause) {
+        let keys: Vec<usize> = self.flows.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.end(key as u32, cause);
+        }
+        self.settle();
+    }
+}
+
+/// Ids start at the time of day in microseconds, so that a successor's never meet ours: no worker opens a flow each microsecond.
+fn first_id(index: usize) -> u64 {
+    let micros = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros() as u64);
+    ((index as u64) << 54) | (micros & ((1 << 54) - 1))
+}
