@@ -38,11 +38,12 @@ async fn through(from: IpAddr, at: SocketAddr, endpoint: &Endpoint, bytes: &[u8]
     let before = endpoint.seen().heads().len();
     let mut stream = client::connect_from(from, at).await.unwrap();
     stream.write_all(&[bytes, b"\n.\n"].concat()).await.unwrap();
+    // Others may have come by: a peer's start is waited for by connecting to it.
     let mut head = eventually("it arrives", PATIENCE, async || {
-        endpoint.seen().heads().get(before).cloned()
+        let mut heads = endpoint.seen().heads().into_iter().skip(before);
+        heads.find(|head| head.ends_with(b"\n.\n"))
     })
     .await;
-    assert!(head.ends_with(b"\n.\n"), "{}", head.escape_ascii());
     head.truncate(head.len() - 3);
     head
 }
@@ -433,12 +434,6 @@ async fn headers_of_haproxy_are_read() {
          listen two\n bind {two}\n server edge {at} send-proxy-v2 proxy-v2-options crc32c,unique-id\n unique-id-format %[src]-%[src_port]\n"
     );
     let _haproxy = Peer::start(program, &["-db", "-f", "config"], &config, two).await;
-    until(
-        "the start's own connections are over",
-        PATIENCE,
-        async || endpoint.seen().live() == 0,
-    )
-    .await;
     for through_peer in [one, two] {
         let from = place::client();
         let head = through(from, through_peer, &endpoint, b"hello").await;
@@ -473,12 +468,6 @@ async fn headers_of_nginx_are_read() {
         format!("stream {{ server {{ listen {to}; proxy_pass {at}; proxy_protocol on; }} }}");
     let config = [&format!("load_module {module};\n"), NGINX_MAIN, &stream].concat();
     let _nginx = nginx(program, &config, to).await;
-    until(
-        "the start's own connections are over",
-        PATIENCE,
-        async || endpoint.seen().live() == 0,
-    )
-    .await;
     let from = place::client();
     let head = through(from, to, &endpoint, b"hello").await;
     assert_eq!(source(&head).ip(), from);
@@ -525,7 +514,7 @@ async fn headers_of_dnsdist_are_read() {
     let (_edge, at, endpoint) = capturing(TRUST_LOOPBACK, "v2").await;
     let to = place::fresh();
     let config = format!(
-        "setLocal(\"{to}\")\nsetACL({{\"127.0.0.0/8\"}})\nsetSecurityPollSuffix(\"\")\n\
+        "setLocal(\"{to}\")\nsetACL({{\"127.0.0.0/8\"}})\nsetSecurityPollSuffix(\"\")\nsetTCPRecvTimeout(1)\n\
          newServer({{ address = \"{at}\", useProxyProtocol = true, tcpOnly = true, healthCheckMode = \"up\" }}):setUp()\n"
     );
     let arguments = ["--supervised", "--disable-syslog", "-C", "config"];
@@ -539,7 +528,7 @@ async fn headers_of_dnsdist_are_read() {
             .seen()
             .heads()
             .into_iter()
-            .find(|head| head.len() > 28)
+            .find(|head| head.windows(3).any(|word| word == b"who"))
     })
     .await;
     assert_eq!(source(&head).ip(), from);
