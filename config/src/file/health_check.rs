@@ -186,7 +186,7 @@ fn status_range(value: &DeValue<'_>) -> Result<(u16, u16), ValueError> {
     match (status(first), status(last)) {
         (Some(first), Some(last)) if first <= last => Ok((first, last)),
         _ => fault(
-            format!("\"{}\" is not a range of statuses", given.escape_debug()),
+            format!("\"{given}\" is not a range of statuses"),
             "give 100 to 599, such as \"200-399\" or \"204\"",
         ),
     }
@@ -199,7 +199,7 @@ fn request_path(value: &DeValue<'_>) -> Result<String, ValueError> {
         return Ok(given.to_string());
     }
     fault(
-        format!("\"{}\" is not a path to ask for", given.escape_debug()),
+        format!("\"{given}\" is not a path to ask for"),
         "write a path such as \"/healthz?full=1\": a leading slash, at most 1024 ASCII characters, others %-encoded",
     )
 }
@@ -212,7 +212,7 @@ fn host_header(value: &DeValue<'_>) -> Result<String, ValueError> {
         return Ok(given.to_string());
     }
     fault(
-        format!("\"{}\" is not a host", given.escape_debug()),
+        format!("\"{given}\" is not a host"),
         "write a name or an address, with a port or without, such as \"shop.example.com\"",
     )
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::document::{Lines, Position};
-use super::values::ValueError;
+use super::values::{ValueError, printable};
 
 /// More than anybody reads; a file of garbage must not make a list as large as itself.
 pub(super) const MAX_ERRORS: usize = 1000;
@@ -154,7 +154,7 @@ impl Found {
         Found {
             kind,
             offset,
-            key,
+            key: printable(&key),
             what,
             remedy,
         }

@@ -50,7 +50,7 @@ impl<'a> Section<'a> {
         for key in entries.keys() {
             let name: &str = key.get_ref();
             if !keys::is_known(table, name) {
-                let key_path = section.path_of(&name.escape_debug().to_string());
+                let key_path = section.path_of(name);
                 report.error(key.span().start, key_path, keys::unknown(table, name));
             }
         }

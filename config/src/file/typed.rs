@@ -168,7 +168,7 @@ pub(super) fn name(value: &DeValue<'_>) -> Result<String, ValueError> {
         return Ok(given.to_string());
     }
     fault(
-        format!("\"{}\" is not a name", given.escape_debug()),
+        format!("\"{given}\" is not a name"),
         "use 1 to 64 letters, digits, hyphens, dots and underscores, a letter or digit at either end",
     )
 }
@@ -191,7 +191,7 @@ pub(super) fn id(value: &DeValue<'_>) -> Result<String, ValueError> {
         return Ok(given.to_string());
     }
     fault(
-        format!("\"{}\" is not an id", given.escape_debug()),
+        format!("\"{given}\" is not an id"),
         "use 1 to 255 visible ASCII characters without spaces",
     )
 }
@@ -201,7 +201,7 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<String, ValueError> {
     let given = text(value)?;
     if given.is_empty() || given.contains('\0') {
         return fault(
-            format!("\"{}\" is not a path", given.escape_debug()),
+            format!("\"{given}\" is not a path"),
             "write the path of a file, or leave the key out",
         );
     }

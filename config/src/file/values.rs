@@ -22,8 +22,38 @@ pub struct ValueError {
 
 impl ValueError {
     pub(super) fn new(what: String, remedy: String) -> Self {
-        ValueError { what, remedy }
+        ValueError {
+            what: printable(&what),
+            remedy: printable(&remedy),
+        }
     }
+}
+
+/// What an operator's terminal takes of a message; the value in it may be anything.
+const MAX_MESSAGE: usize = 400;
+
+/// One line without control characters, cut when it is too long to read.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(MAX_MESSAGE));
+    for (index, c) in text.chars().enumerate() {
+        if index == MAX_MESSAGE {
+            shown.push('…');
+            break;
+        }
+        if is_plain(c) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_default());
+        }
+    }
+    shown
+}
+
+/// Neither a control character nor one that turns the text around it (Unicode's bidirectional controls).
+fn is_plain(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns
 }
 
 /// Shorthand for the many places that judge a value.

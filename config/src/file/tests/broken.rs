@@ -281,3 +281,15 @@ fn a_thousand_errors_are_listed_and_the_rest_counted() {
     assert_eq!(shown.lines().count(), 1001);
     assert!(shown.ends_with("and 500 more errors"));
 }
+
+#[test]
+fn a_message_is_one_short_line_whatever_the_value_is() {
+    let text = address(&format!("\"a\\n\\u001b[2J\\u202e{}\"", "b".repeat(10_000)));
+    let shown = errors(&text)[0].to_string();
+    assert!(
+        !shown.contains(|c: char| c.is_control() || c == '\u{202e}'),
+        "{shown}"
+    );
+    assert!(shown.contains("\"a\\n\\u{1b}[2J\\u{202e}bbb"), "{shown}");
+    assert!(shown.chars().count() < 1000);
+}
