@@ -12,11 +12,12 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build-needs ## three regions, an edge and clients on loopback; one region dies; figures
-	cargo build --package portolan
+	cargo build --workspace --bin portolan
 	target/debug/portolan demo
 
 test: build-needs ## every test; peers that are missing are installed when we may, else their tests are skipped and named
 	@bash tests/peers.sh
+	cargo build --workspace --bin portolan
 	cargo test --workspace
 
 lint: build-needs ## format, clippy, docs, licences and duplicates
