@@ -29,7 +29,12 @@ const ACCEPTS_A_TURN: usize = 64;
 const HEADER_LIMIT: usize = 4096 + 16;
 
 impl Worker {
-    pub(crate) fn open_entrance(&mut self, bind: SocketAddr, socket: Arc<TcpListener>, door: &DoorKey) {
+    pub(crate) fn open_entrance(
+        &mut self,
+        bind: SocketAddr,
+        socket: Arc<TcpListener>,
+        door: &DoorKey,
+    ) {
         let Some(door) = self.doors.get(door).map(Rc::clone) else {
             // The snapshot that this was opened for has been overtaken; its Close follows.
             return;
@@ -39,10 +44,11 @@ impl Worker {
             key: vacant.key() as u32,
             generation: 0,
         };
-        let registered = self
-            .poll
-            .registry()
-            .register(&mut SourceFd(&socket.as_raw_fd()), handle.token(CLIENT), Interest::READABLE);
+        let registered = self.poll.registry().register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            handle.token(CLIENT),
+            Interest::READABLE,
+        );
         if let Err(error) = registered {
             tracing::error!(%bind, %error, "cannot wait for connections on this address");
             return;
@@ -78,7 +84,11 @@ impl Worker {
             let socket = Arc::clone(&self.entrances[key].socket);
             while self.accept_some(key) {}
             // Others may still hold a shared socket, so closing it would not take it out of this event loop.
-            if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd())) {
+            if let Err(error) = self
+                .poll
+                .registry()
+                .deregister(&mut SourceFd(&socket.as_raw_fd()))
+            {
                 tracing::debug!(%error, "a listening socket was not registered");
             }
             self.entrances.remove(key);
@@ -130,7 +140,10 @@ impl Worker {
     fn open(&mut self, client: TcpStream, peer: SocketAddr, door: Rc<Door>, bind: SocketAddr) {
         let listener = door.listener();
         let shared = &self.shared;
-        if let Err(limit) = shared.gate.admit(&shared.stats, &door.stats, &listener.settings) {
+        if let Err(limit) = shared
+            .gate
+            .admit(&shared.stats, &door.stats, &listener.settings)
+        {
             self.refuse(&client, &door, limit);
             return;
         }
@@ -146,7 +159,11 @@ impl Worker {
                 deadline: self.now + accept.timeout,
             }))
         });
-        let source = if phase.is_some() { Ok(None) } else { shared.gate.admit_source(peer.ip()) };
+        let source = if phase.is_some() {
+            Ok(None)
+        } else {
+            shared.gate.admit_source(peer.ip())
+        };
         let source = match source {
             Ok(source) => source,
             Err(limit) => {
@@ -162,7 +179,14 @@ impl Worker {
             bind
         };
         let waits = phase.is_some();
-        let flow = self.new_flow(client, ClientAddr(peer), ListenerAddr(spoken_to), door, phase, source);
+        let flow = self.new_flow(
+            client,
+            ClientAddr(peer),
+            ListenerAddr(spoken_to),
+            door,
+            phase,
+            source,
+        );
         let key = self.flows.insert(flow) as u32;
         let handle = self.handle(key);
         let registered = self.poll.registry().register(
@@ -255,8 +279,14 @@ impl Worker {
             wait.read.extend_from_slice(&buffer[..read]);
             match decode(&wait.read) {
                 Decoded::Incomplete if wait.read.len() < HEADER_LIMIT => {}
-                Decoded::Incomplete | Decoded::Malformed(_) => return self.refuse_header(handle.key),
-                Decoded::Header { len, addresses, tlvs } => {
+                Decoded::Incomplete | Decoded::Malformed(_) => {
+                    return self.refuse_header(handle.key);
+                }
+                Decoded::Header {
+                    len,
+                    addresses,
+                    tlvs,
+                } => {
                     let tlvs = tlvs.to_vec();
                     let rest = wait.read[len..].to_vec();
                     if let Some((source, destination)) = addresses {

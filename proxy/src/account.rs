@@ -40,7 +40,11 @@ impl Worker {
         let Some(route) = flow.route.as_ref().map(Rc::clone) else {
             return;
         };
-        route.flows.set(list::remove::<Flow, Abreast>(&mut self.flows, route.flows.get(), key));
+        route.flows.set(list::remove::<Flow, Abreast>(
+            &mut self.flows,
+            route.flows.get(),
+            key,
+        ));
         route.stats.active_flows.fetch_sub(1, Relaxed);
         // This reference, the flow's and the table's.
         if Rc::strong_count(&route) <= 3 {
@@ -53,10 +57,14 @@ impl Worker {
 /// would pass a cut-off answer for a whole one.
 fn close(flow: &Flow, cause: EndCause) {
     let (client, endpoint) = match cause {
-        EndCause::ClientFin | EndCause::EndpointFin | EndCause::Idle | EndCause::HalfClose => (false, false),
+        EndCause::ClientFin | EndCause::EndpointFin | EndCause::Idle | EndCause::HalfClose => {
+            (false, false)
+        }
         EndCause::ClientRst => (false, true),
         EndCause::EndpointRst | EndCause::ConnectFailed => (true, false),
-        EndCause::StrandedReset | EndCause::DrainTimeout | EndCause::Limit | EndCause::Shutdown => (true, true),
+        EndCause::StrandedReset | EndCause::DrainTimeout | EndCause::Limit | EndCause::Shutdown => {
+            (true, true)
+        }
     };
     if client {
         reset_on_close(&flow.client);
@@ -67,7 +75,10 @@ fn close(flow: &Flow, cause: EndCause) {
 }
 
 fn record(flow: &Flow, cause: EndCause, lasted: Duration) -> FlowRecord {
-    let edge_address = flow.endpoint.as_ref().and_then(|socket| socket.local_addr().ok());
+    let edge_address = flow
+        .endpoint
+        .as_ref()
+        .and_then(|socket| socket.local_addr().ok());
     FlowRecord {
         id: flow.id,
         protocol: Protocol::Tcp,
@@ -85,7 +96,9 @@ fn record(flow: &Flow, cause: EndCause, lasted: Duration) -> FlowRecord {
         bytes_out: flow.outbound.bytes,
         packets_in: u64::from(flow.inbound.reads),
         packets_out: u64::from(flow.outbound.reads),
-        started: SystemTime::now().checked_sub(lasted).unwrap_or(SystemTime::UNIX_EPOCH),
+        started: SystemTime::now()
+            .checked_sub(lasted)
+            .unwrap_or(SystemTime::UNIX_EPOCH),
         lasted,
         connect_took: flow
             .route

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use mio::Interest;
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::Interest;
 use portolan_config::clock;
 use portolan_config::flow::{EndCause, PickReason};
 use portolan_config::health::HealthState;
@@ -83,7 +83,10 @@ impl Worker {
     pub(crate) fn connect(&mut self, key: u32, prelude: Vec<u8>, tlvs: Vec<u8>) {
         let flow = &self.flows[key as usize];
         let listener = flow.door.listener();
-        let candidates = pick::candidates(&listener, pick::key(&listener, flow.client_addr, flow.listener_addr));
+        let candidates = pick::candidates(
+            &listener,
+            pick::key(&listener, flow.client_addr, flow.listener_addr),
+        );
         let connecting = Connecting {
             listener,
             candidates,
@@ -102,7 +105,10 @@ impl Worker {
         flow.retried_reset = true;
         let failed = flow.route.as_ref().map(|route| route.address);
         let listener = flow.door.listener();
-        let candidates = pick::candidates(&listener, pick::key(&listener, flow.client_addr, flow.listener_addr));
+        let candidates = pick::candidates(
+            &listener,
+            pick::key(&listener, flow.client_addr, flow.listener_addr),
+        );
         let connecting = Connecting {
             listener,
             candidates,
@@ -113,7 +119,11 @@ impl Worker {
             tlvs: Vec::new(),
         };
         self.leave_route(key);
-        self.flows[key as usize].door.stats.retries.fetch_add(1, Relaxed);
+        self.flows[key as usize]
+            .door
+            .stats
+            .retries
+            .fetch_add(1, Relaxed);
         self.begin(key, connecting, Ask::Retry);
     }
 
@@ -143,7 +153,11 @@ impl Worker {
                 Err(error) => {
                     self.count_failure(&route, candidate.to.0.port(), &error);
                     self.forget_route(&route);
-                    self.flows[key as usize].door.stats.retries.fetch_add(1, Relaxed);
+                    self.flows[key as usize]
+                        .door
+                        .stats
+                        .retries
+                        .fetch_add(1, Relaxed);
                     ask = Ask::Retry;
                 }
             }
@@ -162,10 +176,13 @@ impl Worker {
         let newer = !Arc::ptr_eq(&newest, &connecting.listener);
         if newer && ask != Ask::First {
             // Health has changed since the flow began: the order of its candidates with it.
-            connecting.candidates = pick::candidates(&newest, pick::key(&newest, client, spoken_to));
+            connecting.candidates =
+                pick::candidates(&newest, pick::key(&newest, client, spoken_to));
             connecting.listener = newest;
         }
-        if attempts >= connecting.listener.settings.connect_attempts.get() || connecting.attempts.len() >= ABREAST {
+        if attempts >= connecting.listener.settings.connect_attempts.get()
+            || connecting.attempts.len() >= ABREAST
+        {
             return None;
         }
         let mut chosen = None;
@@ -175,7 +192,11 @@ impl Worker {
                 continue;
             }
             // Two silent endpoints of one group make the third race leave that group, if there is another.
-            let stuck = connecting.attempts.len() >= 2 && connecting.attempts.iter().all(|a| a.region == candidate.group);
+            let stuck = connecting.attempts.len() >= 2
+                && connecting
+                    .attempts
+                    .iter()
+                    .all(|a| a.region == candidate.group);
             if ask == Ask::Hedge && stuck && chosen.is_none() {
                 chosen = Some(candidate);
                 continue;
@@ -195,7 +216,13 @@ impl Worker {
     }
 
     /// Sends one SYN.
-    fn attempt(&mut self, key: u32, candidate: &Candidate, route: Rc<Route>, ask: Ask) -> io::Result<()> {
+    fn attempt(
+        &mut self,
+        key: u32,
+        candidate: &Candidate,
+        route: Rc<Route>,
+        ask: Ask,
+    ) -> io::Result<()> {
         let handle = self.handle(key);
         let now = self.now;
         let flow = &mut self.flows[key as usize];
@@ -204,11 +231,18 @@ impl Worker {
         };
         let settings = Arc::clone(&connecting.listener.settings);
         let side = (1..=ABREAST as Side)
-            .find(|side| connecting.attempts.iter().all(|attempt| attempt.side != *side))
+            .find(|side| {
+                connecting
+                    .attempts
+                    .iter()
+                    .all(|attempt| attempt.side != *side)
+            })
             .unwrap_or(1);
         let mut stream = open_socket(candidate.to.0, &settings, flow.id)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, handle.token(side), interest)?;
+        self.poll
+            .registry()
+            .register(&mut stream, handle.token(side), interest)?;
         route.stats.active_flows.fetch_add(1, Relaxed);
         let hedge_after = hedge_after(&connecting.listener, candidate, &route);
         connecting.hedge_at = hedge_after.map(|after| now + after);
@@ -218,7 +252,9 @@ impl Worker {
             route,
             port: candidate.to.0.port(),
             region: candidate.group,
-            proxy: connecting.listener.groups[candidate.group].settings.proxy_protocol,
+            proxy: connecting.listener.groups[candidate.group]
+                .settings
+                .proxy_protocol,
             started: now,
             deadline: now + settings.connect_timeout,
             reason: match ask {
@@ -247,14 +283,22 @@ impl Worker {
         let Phase::Connecting(connecting) = &mut self.flows[handle.key as usize].phase else {
             return;
         };
-        let Some(index) = connecting.attempts.iter().position(|attempt| attempt.side == side) else {
+        let Some(index) = connecting
+            .attempts
+            .iter()
+            .position(|attempt| attempt.side == side)
+        else {
             return;
         };
         let error = match connecting.attempts[index].stream.take_error() {
             Ok(None) if event.is_writable() && !event.is_error() => {
                 let attempt = connecting.attempts.swap_remove(index);
                 if is_connected_to_itself(&attempt.stream, attempt.route.ip) {
-                    self.attempt_failed(handle.key, attempt, &io::ErrorKind::ConnectionRefused.into());
+                    self.attempt_failed(
+                        handle.key,
+                        attempt,
+                        &io::ErrorKind::ConnectionRefused.into(),
+                    );
                 } else {
                     let ready = Ready {
                         readable: event.is_readable(),
@@ -277,12 +321,19 @@ impl Worker {
         attempt.route.stats.active_flows.fetch_sub(1, Relaxed);
         self.count_failure(&attempt.route, attempt.port, error);
         if attempt.reason == PickReason::Hedge {
-            self.flows[key as usize].door.stats.count_hedge(HedgeResult::Lost);
+            self.flows[key as usize]
+                .door
+                .stats
+                .count_hedge(HedgeResult::Lost);
         }
         let route = Rc::clone(&attempt.route);
         drop(attempt);
         self.forget_route(&route);
-        self.flows[key as usize].door.stats.retries.fetch_add(1, Relaxed);
+        self.flows[key as usize]
+            .door
+            .stats
+            .retries
+            .fetch_add(1, Relaxed);
         self.advance(key, Ask::Retry);
     }
 
@@ -312,7 +363,11 @@ impl Worker {
         let Phase::Connecting(connecting) = &mut flow.phase else {
             return;
         };
-        if let Some(index) = connecting.attempts.iter().position(|attempt| attempt.deadline <= now) {
+        if let Some(index) = connecting
+            .attempts
+            .iter()
+            .position(|attempt| attempt.deadline <= now)
+        {
             let attempt = connecting.attempts.swap_remove(index);
             let alone = connecting.attempts.is_empty();
             return self.attempt_timed_out(handle, attempt, alone);
@@ -332,7 +387,10 @@ impl Worker {
             self.flows[key as usize].attempts = u8::MAX;
         }
         self.attempt_failed(key, attempt, &io::ErrorKind::TimedOut.into());
-        if self.flow(handle).is_some_and(|flow| matches!(flow.phase, Phase::Connecting(_))) {
+        if self
+            .flow(handle)
+            .is_some_and(|flow| matches!(flow.phase, Phase::Connecting(_)))
+        {
             self.arm_connect(key);
         }
     }
@@ -381,11 +439,15 @@ impl Worker {
         self.connecting = list::remove::<Flow, Abreast>(&mut self.flows, self.connecting, key);
         let now = self.now;
         let flow = &mut self.flows[key as usize];
-        let Phase::Connecting(connecting) = std::mem::replace(&mut flow.phase, Phase::Relaying) else {
+        let Phase::Connecting(connecting) = std::mem::replace(&mut flow.phase, Phase::Relaying)
+        else {
             return;
         };
         let Connecting {
-            attempts, prelude, tlvs, ..
+            attempts,
+            prelude,
+            tlvs,
+            ..
         } = *connecting;
         let raced = attempt.reason == PickReason::Hedge;
         flow.endpoint_side = attempt.side;
@@ -401,7 +463,11 @@ impl Worker {
         route.live.connected(now - attempt.started);
         route.live.heard(clock::millis(now));
         route.stats.total_flows.fetch_add(1, Relaxed);
-        route.flows.set(list::push::<Flow, Abreast>(&mut self.flows, route.flows.get(), key));
+        route.flows.set(list::push::<Flow, Abreast>(
+            &mut self.flows,
+            route.flows.get(),
+            key,
+        ));
         let flow = &mut self.flows[key as usize];
         if raced {
             flow.door.stats.count_hedge(HedgeResult::Won);
@@ -417,7 +483,8 @@ impl Worker {
         let tick = self.wheel.tick(now);
         self.flows[key as usize].active = tick;
         let idle = Wheel::ticks(door.settings().idle_timeout);
-        self.wheel.set(&mut self.flows, key, tick.saturating_add(idle));
+        self.wheel
+            .set(&mut self.flows, key, tick.saturating_add(idle));
         self.relay(handle, None);
     }
 
@@ -465,7 +532,10 @@ impl Worker {
                 .attempts
                 .iter()
                 .position(|attempt| state_of(&newest, attempt.route.address) == HealthState::Down);
-            let others = newest.groups.iter().any(|g| g.endpoints.iter().any(|e| e.available));
+            let others = newest
+                .groups
+                .iter()
+                .any(|g| g.endpoints.iter().any(|e| e.available));
             if let Some(index) = fallen.filter(|_| others) {
                 let attempt = connecting.attempts.swap_remove(index);
                 self.drop_attempt(attempt);
@@ -490,7 +560,11 @@ fn address_of(listener: &ListenerSnapshot, candidate: &Candidate) -> AddressId {
 }
 
 fn state_of(listener: &ListenerSnapshot, id: AddressId) -> HealthState {
-    let addresses = listener.groups.iter().flat_map(|g| &g.endpoints).flat_map(|e| &e.addresses);
+    let addresses = listener
+        .groups
+        .iter()
+        .flat_map(|g| &g.endpoints)
+        .flat_map(|e| &e.addresses);
     addresses
         .filter(|address| address.live.id == id)
         .map(|address| address.health)
@@ -499,13 +573,19 @@ fn state_of(listener: &ListenerSnapshot, id: AddressId) -> HealthState {
 }
 
 /// When another endpoint is raced against this one.
-fn hedge_after(listener: &ListenerSnapshot, candidate: &Candidate, route: &Route) -> Option<Duration> {
+fn hedge_after(
+    listener: &ListenerSnapshot,
+    candidate: &Candidate,
+    route: &Route,
+) -> Option<Duration> {
     let settings = &listener.settings;
     let wanted = match settings.hedge_after {
         HedgeAfter::Off => return None,
         HedgeAfter::After(after) => after,
         HedgeAfter::Auto => {
-            let probed = listener.groups[candidate.group].endpoints[candidate.endpoint].addresses[candidate.address].rtt;
+            let probed = listener.groups[candidate.group].endpoints[candidate.endpoint].addresses
+                [candidate.address]
+                .rtt;
             let usual = route.live.connect_time().or(probed).unwrap_or_default();
             HEDGE_FLOOR.max(usual * HEDGE_CONNECT_TIMES)
         }
@@ -520,7 +600,11 @@ fn hedge_after(listener: &ListenerSnapshot, candidate: &Candidate, route: &Route
 
 /// A socket that is connecting.
 fn open_socket(to: SocketAddr, settings: &ListenerSettings, flow: u64) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(to),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
     socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
@@ -545,7 +629,10 @@ fn open_socket(to: SocketAddr, settings: &ListenerSettings, flow: u64) -> io::Re
 /// On loopback a connect to a closed port in the ephemeral range can meet itself (simultaneous open): nobody is there.
 fn is_connected_to_itself(stream: &TcpStream, ip: std::net::IpAddr) -> bool {
     ip.is_loopback()
-        && match (SockRef::from(stream).local_addr(), SockRef::from(stream).peer_addr()) {
+        && match (
+            SockRef::from(stream).local_addr(),
+            SockRef::from(stream).peer_addr(),
+        ) {
             (Ok(local), Ok(peer)) => local.as_socket() == peer.as_socket(),
             _ => false,
         }
@@ -582,7 +669,9 @@ pub(crate) fn classify(error: &io::Error) -> ConnectFailure {
     }
     match error.raw_os_error() {
         Some(libc::ECONNRESET | libc::EPIPE) => ConnectFailure::Reset,
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EACCES | libc::EPERM) => ConnectFailure::Unreachable,
+        Some(
+            libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EACCES | libc::EPERM,
+        ) => ConnectFailure::Unreachable,
         _ => ConnectFailure::Local,
     }
 }
@@ -608,7 +697,11 @@ impl Budget {
 
     fn second(&mut self, now: Instant) -> &mut (u64, u32, u32) {
         let second = now.saturating_duration_since(self.started).as_secs();
-        while self.seconds.front().is_some_and(|(at, ..)| at + Self::WINDOW <= second) {
+        while self
+            .seconds
+            .front()
+            .is_some_and(|(at, ..)| at + Self::WINDOW <= second)
+        {
             self.seconds.pop_front();
         }
         if self.seconds.back().is_none_or(|(at, ..)| *at != second) {
@@ -628,7 +721,9 @@ impl Budget {
         let (connects, extras) = self
             .seconds
             .iter()
-            .fold((0, 0), |(c, e), (_, connects, extras)| (c + connects, e + extras));
+            .fold((0, 0), |(c, e), (_, connects, extras)| {
+                (c + connects, e + extras)
+            });
         extras < Self::FLOOR.max(connects / 10)
     }
 

@@ -170,7 +170,13 @@ impl Edge {
     }
 
     /// Which endpoint a new flow of this client would get; `None` when no listener takes it.
-    pub fn explain(&self, client: IpAddr, client_port: Option<u16>, to: SocketAddr, protocol: Protocol) -> Option<Explanation> {
+    pub fn explain(
+        &self,
+        client: IpAddr,
+        client_port: Option<u16>,
+        to: SocketAddr,
+        protocol: Protocol,
+    ) -> Option<Explanation> {
         explain(&self.snapshot(), client, client_port, to, protocol)
     }
 
@@ -198,7 +204,9 @@ impl Edge {
     }
 
     fn listening(&self) -> MutexGuard<'_, Listening> {
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {
@@ -224,16 +232,28 @@ impl Edge {
             .map(|listener| (DoorKey::of(listener), listener.addresses.clone()))
             .collect();
         let failed = listening.bound.values().any(|bound| bound.error.is_some());
-        let retry = failed && listening.tried.is_none_or(|at| at.elapsed() >= RETRY_BIND_EVERY);
+        let retry = failed
+            && listening
+                .tried
+                .is_none_or(|at| at.elapsed() >= RETRY_BIND_EVERY);
         if layout == listening.layout && !retry {
             return;
         }
         listening.layout = layout;
         listening.tried = Some(Instant::now());
         let wanted = listen::wanted(snapshot);
-        let gone: Vec<SocketAddr> = listening.bound.keys().filter(|bind| !wanted.contains_key(bind)).copied().collect();
+        let gone: Vec<SocketAddr> = listening
+            .bound
+            .keys()
+            .filter(|bind| !wanted.contains_key(bind))
+            .copied()
+            .collect();
         for bind in gone {
-            if listening.bound.remove(&bind).is_some_and(|bound| bound.error.is_none()) {
+            if listening
+                .bound
+                .remove(&bind)
+                .is_some_and(|bound| bound.error.is_none())
+            {
                 self.tell(|| Command::Close { bind });
             }
         }
@@ -256,11 +276,19 @@ impl Edge {
                 }
             }
         }
-        listening.bound.retain(|_, bound| bound.error.as_deref() != Some(NO_FAMILY));
+        listening
+            .bound
+            .retain(|_, bound| bound.error.as_deref() != Some(NO_FAMILY));
     }
 
     /// Opens one address and port for all workers; says why it could not.
-    fn open(&self, bind: SocketAddr, listener: &ListenerSnapshot, door: &DoorKey, shared: bool) -> Option<String> {
+    fn open(
+        &self,
+        bind: SocketAddr,
+        listener: &ListenerSnapshot,
+        door: &DoorKey,
+        shared: bool,
+    ) -> Option<String> {
         match listen::open(bind, &listener.settings, self.workers.len(), shared) {
             Ok(sockets) => {
                 for (worker, socket) in self.workers.iter().zip(sockets) {
@@ -275,7 +303,11 @@ impl Edge {
                 }
                 None
             }
-            Err(error) if bind.is_ipv6() && bind.ip().is_unspecified() && listen::is_family_absent(&error) => {
+            Err(error)
+                if bind.is_ipv6()
+                    && bind.ip().is_unspecified()
+                    && listen::is_family_absent(&error) =>
+            {
                 tracing::info!(%bind, "IPv6 is off on this host; listening on IPv4 alone");
                 Some(NO_FAMILY.to_owned())
             }
@@ -320,10 +352,12 @@ fn start_worker(index: usize, shared: &Arc<Shared>) -> io::Result<Handle> {
     let waker = Waker::new(poll.registry(), WAKE)?;
     let (commands, received) = sync_channel(COMMANDS);
     let shared = Arc::clone(shared);
-    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        // Made here: what a worker owns never leaves its thread.
-        Worker::new(index, poll, shared, received, Instant::now()).run();
-    })?;
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            // Made here: what a worker owns never leaves its thread.
+            Worker::new(index, poll, shared, received, Instant::now()).run();
+        })?;
     Ok(Handle {
         waker,
         commands,

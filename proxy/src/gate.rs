@@ -39,7 +39,12 @@ impl Gate {
     }
 
     /// Counts a flow in, for all and for its listener, unless one of them is full.
-    pub(crate) fn admit(&self, edge: &EdgeStats, listener: &ListenerStats, settings: &ListenerSettings) -> Result<(), Limit> {
+    pub(crate) fn admit(
+        &self,
+        edge: &EdgeStats,
+        listener: &ListenerStats,
+        settings: &ListenerSettings,
+    ) -> Result<(), Limit> {
         if settings.new_flows > 0 {
             // The counters' address names the listener: they are the same over all generations.
             let name = std::ptr::from_ref(listener) as usize;

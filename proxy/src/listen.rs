@@ -21,7 +21,11 @@ const DESCRIPTOR_SHARE: u64 = 4;
 /// What must listen: every address and port of every TCP listener, and whose it is.
 pub(crate) fn wanted(snapshot: &Snapshot) -> BTreeMap<SocketAddr, Arc<ListenerSnapshot>> {
     let mut wanted = BTreeMap::new();
-    for listener in snapshot.listeners.iter().filter(|l| l.protocol == Protocol::Tcp) {
+    for listener in snapshot
+        .listeners
+        .iter()
+        .filter(|l| l.protocol == Protocol::Tcp)
+    {
         for ip in addresses(listener) {
             for port in listener.ports.iter() {
                 wanted
@@ -54,18 +58,29 @@ pub(crate) fn shared(binds: usize, workers: usize, descriptors: u64) -> bool {
 }
 
 /// Opens a socket for each of `count` workers, or one for all of them.
-pub(crate) fn open(bind: SocketAddr, settings: &ListenerSettings, count: usize, shared: bool) -> io::Result<Vec<Arc<TcpListener>>> {
+pub(crate) fn open(
+    bind: SocketAddr,
+    settings: &ListenerSettings,
+    count: usize,
+    shared: bool,
+) -> io::Result<Vec<Arc<TcpListener>>> {
     if shared {
         let socket = Arc::new(listen(bind, settings)?);
         return Ok(vec![socket; count]);
     }
-    (0..count).map(|_| listen(bind, settings).map(Arc::new)).collect()
+    (0..count)
+        .map(|_| listen(bind, settings).map(Arc::new))
+        .collect()
 }
 
 /// What is set here is inherited by every accepted socket, at no system call a flow.
 fn listen(bind: SocketAddr, settings: &ListenerSettings) -> io::Result<TcpListener> {
     let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(bind), kind, Some(socket2::Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(bind),
+        kind,
+        Some(socket2::Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     match bind.ip() {
@@ -86,5 +101,8 @@ fn listen(bind: SocketAddr, settings: &ListenerSettings) -> io::Result<TcpListen
 
 /// Whether an error says that this host has no IPv6, which for the wildcard is no fault.
 pub(crate) fn is_family_absent(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+    )
 }

@@ -35,7 +35,10 @@ impl Worker {
         }
         let before = (flow.inbound.bytes, flow.outbound.bytes);
         let turn = turn(flow, &mut self.scratch, failed);
-        let moved = (flow.inbound.bytes - before.0, flow.outbound.bytes - before.1);
+        let moved = (
+            flow.inbound.bytes - before.0,
+            flow.outbound.bytes - before.1,
+        );
         if moved != (0, 0) {
             flow.active = self.wheel.tick(self.now);
             if let Some(route) = flow.route.as_ref().map(Rc::clone) {
@@ -86,9 +89,16 @@ impl Worker {
         if flow.finished_first.is_some() || !(flow.inbound.shut || flow.outbound.shut) {
             return;
         }
-        flow.finished_first = Some(if flow.inbound.shut { End::Client } else { End::Endpoint });
+        flow.finished_first = Some(if flow.inbound.shut {
+            End::Client
+        } else {
+            End::Endpoint
+        });
         let timeout = flow.door.settings().half_close_timeout;
-        let deadline = self.wheel.tick(self.now).saturating_add(Wheel::ticks(timeout));
+        let deadline = self
+            .wheel
+            .tick(self.now)
+            .saturating_add(Wheel::ticks(timeout));
         self.wheel.set(&mut self.flows, key, deadline);
     }
 
@@ -118,7 +128,11 @@ fn turn(flow: &mut Flow, scratch: &mut Scratch, failed: Option<Side>) -> Turn {
     };
     // A reset overtakes what is still kept for the other side, as it does in TCP.
     if let Some(side) = failed {
-        let socket = if side == CLIENT { &flow.client } else { endpoint };
+        let socket = if side == CLIENT {
+            &flow.client
+        } else {
+            endpoint
+        };
         if let Some(error) = pending_error(socket) {
             return if side == CLIENT {
                 Turn::Over(EndCause::ClientRst)
@@ -131,7 +145,15 @@ fn turn(flow: &mut Flow, scratch: &mut Scratch, failed: Option<Side>) -> Turn {
     if !flow.inbound.shut {
         let (source, sink) = (&mut flow.client_ready, &mut flow.endpoint_ready);
         let other_way = Way::of(&flow.outbound);
-        match pump(&flow.client, source, endpoint, sink, &mut flow.inbound, scratch, other_way) {
+        match pump(
+            &flow.client,
+            source,
+            endpoint,
+            sink,
+            &mut flow.inbound,
+            scratch,
+            other_way,
+        ) {
             Pumped::Waiting => {}
             Pumped::Again => again = true,
             Pumped::SourceFailed(_) => return Turn::Over(EndCause::ClientRst),
@@ -141,7 +163,15 @@ fn turn(flow: &mut Flow, scratch: &mut Scratch, failed: Option<Side>) -> Turn {
     if !flow.outbound.shut {
         let (source, sink) = (&mut flow.endpoint_ready, &mut flow.client_ready);
         let other_way = Way::of(&flow.inbound);
-        match pump(endpoint, source, &flow.client, sink, &mut flow.outbound, scratch, other_way) {
+        match pump(
+            endpoint,
+            source,
+            &flow.client,
+            sink,
+            &mut flow.outbound,
+            scratch,
+            other_way,
+        ) {
             Pumped::Waiting => {}
             Pumped::Again => again = true,
             Pumped::SourceFailed(error) => return Turn::EndpointFailed(error),

@@ -15,6 +15,10 @@ use crate::worker::{Handle, Timer, Worker};
 /// Resets are released in batches this far apart.
 const BATCH: Duration = Duration::from_millis(10);
 
+/// The kernel's clock for `TCP_INFO` counts in jiffies, 10 ms on the coarsest configuration: what was heard just before a fault can
+/// look as if it had been heard this much after it.
+const JIFFY: Duration = Duration::from_millis(10);
+
 /// Flows waiting to be let go.
 #[derive(Default)]
 pub(crate) struct Strands {
@@ -42,16 +46,26 @@ impl Worker {
         for verdict in &verdicts[first_new..] {
             self.strands.seen = verdict.number;
             // What was decided before about this address is overtaken.
-            self.strands.stranded.retain(|s| s.address != verdict.address);
-            self.strands.drains.retain(|(address, ..)| *address != verdict.address);
+            self.strands
+                .stranded
+                .retain(|s| s.address != verdict.address);
+            self.strands
+                .drains
+                .retain(|(address, ..)| *address != verdict.address);
             match verdict.fate {
                 Fate::Keep => {}
                 Fate::Drain { until: None } => {}
                 Fate::Drain { until: Some(until) } => {
-                    self.strands.drains.push((verdict.address, verdict.decided, until));
+                    self.strands
+                        .drains
+                        .push((verdict.address, verdict.decided, until));
                     self.arm(until, Timer::Drain(verdict.address));
                 }
-                Fate::Reset { silent_since, over, rate } => self.strand(verdict, silent_since, over, rate),
+                Fate::Reset {
+                    silent_since,
+                    over,
+                    rate,
+                } => self.strand(verdict, silent_since, over, rate),
             }
         }
     }
@@ -117,14 +131,19 @@ impl Worker {
     /// Whether a flow's endpoint has sent and acknowledged nothing since.
     fn is_stranded(&mut self, handle: Handle, silent_since: Instant) -> bool {
         let now = self.now;
-        let Some(flow) = self.flow(handle).filter(|flow| matches!(flow.phase, Phase::Relaying)) else {
+        let Some(flow) = self
+            .flow(handle)
+            .filter(|flow| matches!(flow.phase, Phase::Relaying))
+        else {
             return false;
         };
         let Some(endpoint) = &flow.endpoint else {
             return false;
         };
         match sys::last_heard(endpoint.as_fd()) {
-            Ok(ago) => now.checked_sub(ago).is_none_or(|heard| heard <= silent_since),
+            Ok(ago) => now
+                .checked_sub(ago)
+                .is_none_or(|heard| heard <= silent_since + JIFFY),
             Err(_) => true,
         }
     }

@@ -1,5 +1,8 @@
 //! The system calls of the data path that no library wraps. The only place of this crate where `unsafe` may stand.
-#![expect(unsafe_code, reason = "getsockopt and setsockopt on options that socket2 does not know")]
+#![expect(
+    unsafe_code,
+    reason = "getsockopt and setsockopt on options that socket2 does not know"
+)]
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -43,12 +46,19 @@ pub(crate) fn bind_address_no_port(socket: BorrowedFd<'_>) -> io::Result<()> {
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The descriptor limit of this process, soft.
 pub(crate) fn descriptor_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: getrlimit writes one rlimit.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     if result == 0 { limit.rlim_cur } else { 1024 }

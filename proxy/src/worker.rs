@@ -136,7 +136,9 @@ const GENERATIONS: u32 = (1 << (64 - SIDE_BITS - KEY_BITS)) - 1;
 
 impl Handle {
     pub(crate) fn token(self, side: Side) -> Token {
-        let packed = (u64::from(self.generation) << (KEY_BITS + SIDE_BITS)) | (u64::from(self.key) << SIDE_BITS) | u64::from(side);
+        let packed = (u64::from(self.generation) << (KEY_BITS + SIDE_BITS))
+            | (u64::from(self.key) << SIDE_BITS)
+            | u64::from(side);
         Token(packed as usize)
     }
 
@@ -186,7 +188,13 @@ pub(crate) enum Again {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, poll: Poll, shared: Arc<Shared>, commands: Receiver<Command>, now: Instant) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        poll: Poll,
+        shared: Arc<Shared>,
+        commands: Receiver<Command>,
+        now: Instant,
+    ) -> Self {
         Self {
             poll,
             shared,
@@ -264,7 +272,11 @@ impl Worker {
         let Some(flow) = self.flow(handle) else {
             return;
         };
-        let ready = if side == CLIENT { &mut flow.client_ready } else { &mut flow.endpoint_ready };
+        let ready = if side == CLIENT {
+            &mut flow.client_ready
+        } else {
+            &mut flow.endpoint_ready
+        };
         let failed = event.is_error() || event.is_write_closed();
         if matches!(flow.phase, Phase::Relaying) && side != CLIENT && side != flow.endpoint_side {
             return;
@@ -338,7 +350,11 @@ impl Worker {
         for door in self.doors.values() {
             door.open.set(false);
         }
-        for listener in snapshot.listeners.iter().filter(|l| l.protocol == Protocol::Tcp) {
+        for listener in snapshot
+            .listeners
+            .iter()
+            .filter(|l| l.protocol == Protocol::Tcp)
+        {
             match self.doors.get(&DoorKey::of(listener)) {
                 Some(door) => door.renew(listener),
                 None => {
@@ -347,7 +363,8 @@ impl Worker {
                 }
             }
         }
-        self.doors.retain(|_, door| door.open.get() || Rc::strong_count(door) > 1);
+        self.doors
+            .retain(|_, door| door.open.get() || Rc::strong_count(door) > 1);
         self.pass_verdicts(&snapshot.verdicts);
         self.leave_fallen();
     }

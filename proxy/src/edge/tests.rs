@@ -11,15 +11,19 @@ use portolan_config::address::EndpointAddr;
 use portolan_config::flow::{EndCause, FlowRecord, RecordSink};
 use portolan_config::health::HealthState;
 use portolan_config::model::{
-    ClientAffinity, GroupSettings, HedgeAfter, Limits, ListenerSettings, OnUnhealthy, Protocol, ProxyProtocol,
+    ClientAffinity, GroupSettings, HedgeAfter, Limits, ListenerSettings, OnUnhealthy, Protocol,
+    ProxyProtocol,
 };
 use portolan_config::selector::Selector;
 use portolan_config::signal::{Signal, SignalKind, SignalSink};
 use portolan_config::snapshot::{
-    AddressId, AddressLive, AddressSnapshot, EndpointSnapshot, Fate, GroupSnapshot, ListenerSnapshot, Snapshot, Verdict,
+    AddressId, AddressLive, AddressSnapshot, EndpointSnapshot, Fate, GroupSnapshot,
+    ListenerSnapshot, Snapshot, Verdict,
 };
 use portolan_config::stats::{EndpointStats, ListenerStats};
-use portolan_config::units::{AcceleratorName, EndpointId, PortRange, PortSet, Region, TrafficDial, Weight};
+use portolan_config::units::{
+    AcceleratorName, EndpointId, PortRange, PortSet, Region, TrafficDial, Weight,
+};
 
 use crate::{Edge, EdgeOptions};
 
@@ -163,7 +167,15 @@ fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> World {
         address: (ip, 7000).into(),
     };
     world.publish(1, Vec::new());
-    assert_eq!(world.edge.bindings().iter().filter(|b| b.error.is_some()).count(), 0);
+    assert_eq!(
+        world
+            .edge
+            .bindings()
+            .iter()
+            .filter(|b| b.error.is_some())
+            .count(),
+        0
+    );
     world
 }
 
@@ -213,9 +225,14 @@ fn bytes_and_half_closes_pass_both_ways() {
     client.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, "answer");
     let record = world.record(EndCause::ClientFin);
-    assert_eq!((record.bytes_in, record.bytes_out, record.attempts), (8, 6, 1));
+    assert_eq!(
+        (record.bytes_in, record.bytes_out, record.attempts),
+        (8, 6, 1)
+    );
     assert_eq!(record.endpoint.unwrap().address, EndpointAddr(address));
-    wait_for("the flow to be counted out", || (world.edge.active_flows() == 0).then_some(()));
+    wait_for("the flow to be counted out", || {
+        (world.edge.active_flows() == 0).then_some(())
+    });
 }
 
 #[test]
@@ -231,7 +248,10 @@ fn a_refusal_goes_to_the_next_candidate_and_raises_a_signal() {
     socket.read_exact(&mut byte).unwrap();
     wait_for("a signal", || {
         let signals = world.seen.signals.lock().unwrap();
-        signals.iter().find(|s| s.kind == SignalKind::Refused).map(|s| s.to)
+        signals
+            .iter()
+            .find(|s| s.kind == SignalKind::Refused)
+            .map(|s| s.to)
     });
 }
 
@@ -243,7 +263,9 @@ fn a_reset_stays_a_reset_both_ways() {
     client.write_all(b"x").unwrap();
     let (mut socket, _) = endpoint.accept().unwrap();
     socket.read_exact(&mut [0]).unwrap();
-    socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(socket);
     let error = client.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -253,7 +275,9 @@ fn a_reset_stays_a_reset_both_ways() {
     client.write_all(b"x").unwrap();
     let (mut socket, _) = endpoint.accept().unwrap();
     socket.read_exact(&mut [0]).unwrap();
-    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(client);
     let error = socket.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -315,16 +339,32 @@ fn a_verdict_resets_idle_flows_and_spares_those_that_moved() {
     alive_socket.read_exact(&mut [0]).unwrap();
     // TCP_INFO counts in jiffies: what comes after must be a few milliseconds after.
     let silent_since = Instant::now();
-    wait_for("some time to pass", || (silent_since.elapsed() > Duration::from_millis(50)).then_some(()));
+    wait_for("some time to pass", || {
+        (silent_since.elapsed() > Duration::from_millis(50)).then_some(())
+    });
     alive_socket.write_all(b"b").unwrap();
     alive.read_exact(&mut [0]).unwrap();
-    let fate = Fate::Reset { silent_since, over: Duration::from_millis(100), rate: 2000 };
+    let fate = Fate::Reset {
+        silent_since,
+        over: Duration::from_millis(100),
+        rate: 2000,
+    };
     let decided = Instant::now();
-    world.publish(2, vec![Verdict { number: 1, address: AddressId(1), decided, fate }]);
+    world.publish(
+        2,
+        vec![Verdict {
+            number: 1,
+            address: AddressId(1),
+            decided,
+            fate,
+        }],
+    );
     let error = idle.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     world.record(EndCause::StrandedReset);
-    wait_for("the pace to be over", || (decided.elapsed() > Duration::from_millis(300)).then_some(()));
+    wait_for("the pace to be over", || {
+        (decided.elapsed() > Duration::from_millis(300)).then_some(())
+    });
     alive_socket.write_all(b"c").unwrap();
     alive.read_exact(&mut [0]).unwrap();
 }
@@ -337,8 +377,13 @@ fn a_listener_that_leaves_stops_listening_and_its_flows_go_on() {
     client.write_all(b"x").unwrap();
     let (mut socket, _) = endpoint.accept().unwrap();
     socket.read_exact(&mut [0]).unwrap();
-    world.edge.publish(Arc::new(Snapshot { generation: 2, ..Snapshot::default() }));
-    wait_for("the port to close", || TcpStream::connect(world.address).is_err().then_some(()));
+    world.edge.publish(Arc::new(Snapshot {
+        generation: 2,
+        ..Snapshot::default()
+    }));
+    wait_for("the port to close", || {
+        TcpStream::connect(world.address).is_err().then_some(())
+    });
     socket.write_all(b"y").unwrap();
     client.read_exact(&mut [0]).unwrap();
 }
@@ -346,11 +391,16 @@ fn a_listener_that_leaves_stops_listening_and_its_flows_go_on() {
 #[test]
 fn an_endpoint_that_swallows_connects_is_raced() {
     // A full accept queue drops further SYNs: connects to it hang.
-    let blackhole = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    blackhole.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    let blackhole =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    blackhole
+        .bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
+        .unwrap();
     blackhole.listen(0).unwrap();
     let silent = blackhole.local_addr().unwrap().as_socket().unwrap();
-    let filler: Vec<_> = (0..2).filter_map(|_| TcpStream::connect_timeout(&silent, Duration::from_millis(200)).ok()).collect();
+    let filler: Vec<_> = (0..2)
+        .filter_map(|_| TcpStream::connect_timeout(&silent, Duration::from_millis(200)).ok())
+        .collect();
     let (endpoint, address) = listener();
     let world = world(settings(), &[&[silent], &[address]]);
     let mut client = world.connect();
@@ -359,7 +409,10 @@ fn an_endpoint_that_swallows_connects_is_raced() {
     socket.read_exact(&mut [0]).unwrap();
     wait_for("a signal", || {
         let signals = world.seen.signals.lock().unwrap();
-        signals.iter().find(|s| s.kind == SignalKind::Slow).map(|s| s.to)
+        signals
+            .iter()
+            .find(|s| s.kind == SignalKind::Slow)
+            .map(|s| s.to)
     });
     drop(filler);
 }

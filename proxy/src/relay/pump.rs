@@ -228,7 +228,12 @@ fn finish(sink: &TcpStream, pipe: &mut Pipe, other_way: Way) -> Pumped {
 }
 
 /// Gives the sink what was kept for it.
-fn flush(sink: &TcpStream, ready: &mut Ready, pipe: &mut Pipe, scratch: &mut Scratch) -> io::Result<()> {
+fn flush(
+    sink: &TcpStream,
+    ready: &mut Ready,
+    pipe: &mut Pipe,
+    scratch: &mut Scratch,
+) -> io::Result<()> {
     let Some(mut kept) = pipe.kept.take() else {
         return Ok(());
     };
