@@ -50,12 +50,21 @@ pub fn address_bytes(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The hash of the `probe`-th attempt; 0 is the hash itself. A step of SplitMix64 (Steele, Lea, Flood 2014).
+/// The hash of the `probe`-th attempt; 0 is the hash itself: `mix(hash + probe · 0x9e3779b97f4a7c15)`.
 pub(super) fn reprobe(hash: u64, probe: u64) -> u64 {
-    if probe == 0 {
-        return hash;
+    match probe {
+        0 => hash,
+        _ => mix(hash.wrapping_add(probe.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
     }
-    let mut z = hash.wrapping_add(probe.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+}
+
+/// How much an endpoint wants a flow: the upper 32 bits of `mix(hash ^ id_hash)`.
+pub(super) fn wish(id_hash: u64, hash: u64) -> u32 {
+    (mix(hash ^ id_hash) >> 32) as u32
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

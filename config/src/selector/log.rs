@@ -3,6 +3,9 @@
 /// Bits of the fraction that choose a table entry.
 const INDEX_BITS: u32 = 10;
 
+/// Above every [`minus_log2`] times a weight.
+pub(super) const NEVER: u64 = 1 << 50;
+
 /// log2(1 + i/1024) in 32-bit fixed point, for i from 0 to 1024.
 static LOG2: [u64; (1 << INDEX_BITS) + 1] = table();
 
@@ -19,6 +22,11 @@ pub(super) fn minus_log2(u: u32) -> u64 {
     let log = low + (((LOG2[index + 1] - low) * rest) >> 32);
     // x < 2^33 has at least 31 leading zeros; log2(x / 2^33) = (63 - zeros) - 33 + log2(1 + fraction).
     (u64::from(zeros - 30) << 32) - log
+}
+
+/// No more than [`minus_log2`] times 16, for much less work: -log2(1 - c) is at least c / ln 2, and 1 / ln 2 is above 23/16.
+pub(super) fn minus_log2_times_16_at_least(u: u32) -> u64 {
+    u64::from(!u) * 23
 }
 
 const fn table() -> [u64; (1 << INDEX_BITS) + 1] {
@@ -50,11 +58,12 @@ const fn log2_of_one_plus(i: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::minus_log2;
+    use super::{minus_log2, minus_log2_times_16_at_least};
 
     #[test]
     fn is_the_logarithm() {
-        let all = (0..32).flat_map(|bit| [1u32 << bit, (1u32 << bit) - 1, (1u32 << bit) ^ 0x5a5a_5a5a]);
+        let all =
+            (0..32).flat_map(|bit| [1u32 << bit, (1u32 << bit) - 1, (1u32 << bit) ^ 0x5a5a_5a5a]);
         for u in all.chain([u32::MAX, u32::MAX - 1]) {
             let exact = -((f64::from(u) + 0.5) / 2f64.powi(32)).log2();
             let ours = minus_log2(u) as f64 / 2f64.powi(32);
@@ -68,6 +77,10 @@ mod tests {
         for step in 0..1u32 << 20 {
             let log = minus_log2(step << 12 | 0x7ff);
             assert!(log < last, "{step}");
+            assert!(
+                minus_log2_times_16_at_least(step << 12 | 0x7ff) <= 16 * log,
+                "{step}"
+            );
             last = log;
         }
     }

@@ -1,43 +1,27 @@
 //! The order in which an endpoint would have the slots: a permutation of its own, which can be walked both ways.
 
-use super::{SLOT_BITS, SLOTS};
+use super::SLOT_BITS;
 
-/// Half of a slot's bits.
-const HALF: u32 = SLOT_BITS / 2;
-const HALF_MASK: u32 = (1 << HALF) - 1;
+const MASK: u32 = (1 << SLOT_BITS) - 1;
 /// Bits below a rank that tell endpoints of one rank apart.
 const BELOW: u32 = 32 - SLOT_BITS;
+/// How far each round shifts. Half of a slot's bits at least, so that shifting again takes it back.
+const SHIFTS: [u32; 4] = [10, 9, 10, 9];
 
-/// Odd multipliers of the four rounds: the constants of SplitMix64 and of MurmurHash3's finalizer.
-const ROUNDS: [u64; 4] = [
-    0xbf58_476d_1ce4_e5b9,
-    0x94d0_49bb_1331_11eb,
-    0xff51_afd7_ed55_8ccd,
-    0xc4ce_b9fe_1a85_ec53,
-];
-
-/// How much the endpoint with this id hash wants the slot: 32 bits, uniform. The upper [`SLOT_BITS`] are a rank, which no other
-/// slot has for this endpoint. A Feistel network of four rounds, each a multiplication keyed by 64 bits.
+/// How much the endpoint with this id hash wants the slot: 32 bits, uniform. The upper 18 are a rank, which no other slot has
+/// for this endpoint. Four rounds of xor, multiplication modulo 2¹⁸ and shift, keyed by the id hash rotated left by 21 bits a
+/// round: its bits 0 to 17 are the xor's key, its bits 24 to 55 the factor, made odd. The 14 bits below the rank are those that
+/// the last product has above its lowest 18.
 pub(super) fn wish(id_hash: u64, slot: u32) -> u32 {
-    let (mut left, mut right) = (slot >> HALF, slot & HALF_MASK);
+    let mut x = slot;
     let mut product = 0;
-    for (round, multiplier) in ROUNDS.into_iter().enumerate() {
-        product = multiply(id_hash, round, multiplier, right);
-        (left, right) = (right, left ^ top(product));
+    for (round, shift) in SHIFTS.into_iter().enumerate() {
+        let (key, factor) = keys(id_hash, round);
+        product = (x ^ key).wrapping_mul(factor);
+        x = product & MASK;
+        x ^= x >> shift;
     }
-    compose(left, right, product)
-}
-
-/// The slot that has this rank, and its [`wish`].
-pub(super) fn slot_at(id_hash: u64, rank: u32) -> (u32, u32) {
-    let (mut left, mut right) = (rank >> HALF, rank & HALF_MASK);
-    let mut wish = None;
-    for (round, multiplier) in ROUNDS.into_iter().enumerate().rev() {
-        let product = multiply(id_hash, round, multiplier, left);
-        wish = wish.or(Some(compose(left, right, product)));
-        (left, right) = (right ^ top(product), left);
-    }
-    ((left << HALF) | right, wish.unwrap_or_default())
+    (x << BELOW) | (product >> SLOT_BITS)
 }
 
 /// The lowest wish that a slot of this rank can have, and the highest.
@@ -45,18 +29,65 @@ pub(super) fn wishes_at(rank: u32) -> (u32, u32) {
     (rank << BELOW, (rank << BELOW) | ((1 << BELOW) - 1))
 }
 
-fn multiply(id_hash: u64, round: usize, multiplier: u64, half: u32) -> u64 {
-    // A rotation a round: each round's half meets other bits of the id.
-    (id_hash.rotate_left(16 * round as u32) ^ u64::from(half)).wrapping_mul(multiplier)
+/// The way back: from ranks to slots.
+pub(super) struct Ranking {
+    rounds: [Round; SHIFTS.len()],
 }
 
-fn top(product: u64) -> u32 {
-    (product >> (64 - HALF)) as u32
+struct Round {
+    key: u32,
+    inverse: u32,
+    shift: u32,
 }
 
-fn compose(left: u32, right: u32, product: u64) -> u32 {
-    let below = (product >> (64 - HALF - BELOW)) as u32 & ((1 << BELOW) - 1);
-    (((left << HALF) | right) << BELOW) | below
+impl Ranking {
+    pub(super) fn of(id_hash: u64) -> Ranking {
+        Ranking {
+            rounds: std::array::from_fn(|round| {
+                let (key, factor) = keys(id_hash, round);
+                Round {
+                    key,
+                    inverse: inverse(factor),
+                    shift: SHIFTS[round],
+                }
+            }),
+        }
+    }
+
+    /// The slot that has this rank.
+    pub(super) fn slot_at(&self, rank: u32) -> u32 {
+        self.rounds.iter().rev().fold(rank, |x, round| {
+            let product = x ^ (x >> round.shift);
+            (product.wrapping_mul(round.inverse) & MASK) ^ round.key
+        })
+    }
 }
 
-const _: () = assert!(SLOTS == 1 << SLOT_BITS && SLOT_BITS % 2 == 0);
+fn keys(id_hash: u64, round: usize) -> (u32, u32) {
+    let key = id_hash.rotate_left(21 * round as u32);
+    (key as u32 & MASK, (key >> 24) as u32 | 1)
+}
+
+/// The inverse of an odd number modulo 2³², by Newton's iteration: each step doubles the bits that are right, of which an odd
+/// number is its own inverse in three.
+fn inverse(odd: u32) -> u32 {
+    (0..4).fold(odd, |x, _| {
+        x.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(x)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SLOTS;
+    use super::{BELOW, Ranking, wish};
+
+    #[test]
+    fn is_a_permutation_and_walks_back() {
+        for id_hash in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
+            let ranking = Ranking::of(id_hash);
+            for slot in 0..SLOTS as u32 {
+                assert_eq!(ranking.slot_at(wish(id_hash, slot) >> BELOW), slot);
+            }
+        }
+    }
+}

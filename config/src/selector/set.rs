@@ -11,7 +11,9 @@ pub struct EndpointSet {
 impl EndpointSet {
     /// Whether the endpoint at index `i` is in.
     pub fn contains(&self, i: usize) -> bool {
-        self.words.get(i / 64).is_some_and(|word| (word >> (i % 64)) & 1 == 1)
+        self.words
+            .get(i / 64)
+            .is_some_and(|word| (word >> (i % 64)) & 1 == 1)
     }
 
     /// How many are in.

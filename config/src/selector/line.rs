@@ -4,13 +4,13 @@ use super::Member;
 
 /// The endpoints with a weight in the order of their id hashes, and where each one's stretch of the line ends.
 #[derive(Debug)]
-pub(super) struct Sums {
+pub(super) struct Line {
     indices: Box<[u32]>,
     ends: Box<[u64]>,
 }
 
-impl Sums {
-    pub(super) fn of(members: &[Member]) -> Sums {
+impl Line {
+    pub(super) fn of(members: &[Member]) -> Line {
         let mut indices: Vec<u32> = (0..members.len() as u32)
             .filter(|i| members[*i as usize].weight > 0)
             .collect();
@@ -19,7 +19,7 @@ impl Sums {
             *end += members[*i as usize].weight;
             Some(*end)
         });
-        Sums {
+        Line {
             ends: ends.collect(),
             indices: indices.into(),
         }
