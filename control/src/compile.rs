@@ -50,6 +50,15 @@ impl Touched {
         }
     }
 
+    /// Those of the same layout.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let groups = match self {
+            Touched::Everything => None,
+            Touched::Groups(groups) => Some(groups),
+        };
+        groups.into_iter().flatten().copied()
+    }
+
     fn holds(&self, listener: usize, group: usize) -> bool {
         match self {
             Touched::Everything => true,

@@ -1,22 +1,38 @@
 //! How the rest of the process speaks with the controller: the admin API, signals of the operating system, the binary.
 //! Reading never waits for the controller's task; changing something does.
 
-use std::path::PathBuf;
+mod asking;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use portolan_config::health::HealthState;
 use portolan_config::model::Config;
 use portolan_config::signal::Signal;
 use portolan_config::snapshot::Snapshot;
 use portolan_config::stats::Histogram;
-use portolan_config::units::{AcceleratorName, EndpointId, Region};
-use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc};
+use portolan_healthcheck::{Checker, CheckerOptions, ProbeCounters, ProbeResult};
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::data_plane::DataPlane;
-use crate::event::Event;
-use crate::state::{ConfigView, DrainView, StateView};
+use crate::controller::saver::Saver;
+use crate::controller::task::{self, Drivers};
+use crate::controller::{Beginning, Core};
+use crate::data_plane::{Binding, DataPlane};
+use crate::drains::{self, Drains, rfc3339};
+use crate::event::{Event, EventKind};
+use crate::health_view::{self, HealthTable};
+use crate::layout::Layout;
+use crate::resolve::driver::Askers;
+use crate::state::{ConfigView, DrainView, StateView, build};
+
+pub use self::asking::{
+    DrainError, DrainOutcome, DrainRequest, EndpointMetrics, MetricsView, Place, Readiness, ReloadError, ReloadOutcome,
+    UndrainRequest,
+};
 
 /// What a controller starts from.
 pub struct ControllerOptions {
@@ -37,222 +53,181 @@ pub struct Controller;
 
 impl Controller {
     /// Publishes the first snapshot before it returns, then watches. Ends when the last handle is dropped.
-    /// Must be called within a tokio runtime.
-    pub fn start(options: ControllerOptions, _signals: mpsc::Receiver<Signal>) -> ControlHandle {
-        let (events, _) = broadcast::channel(EVENTS_KEPT);
-        options.data_plane.publish(Arc::new(Snapshot::default()));
-        ControlHandle {
-            shared: Arc::new(Shared {
-                snapshot: ArcSwap::from_pointee(Snapshot::default()),
-                config: ArcSwap::from_pointee(options.config),
-                data_plane: options.data_plane,
-                events,
-            }),
-        }
+    /// Must be called within a tokio runtime, whose drivers for io and time it uses.
+    pub fn start(options: ControllerOptions, signals: mpsc::Receiver<Signal>) -> ControlHandle {
+        let ControllerOptions { config, warnings, config_path, state_path, data_plane } = options;
+        let now = Instant::now();
+        let checker = Arc::new(Checker::start(&Handle::current(), CheckerOptions::default()));
+        let config_view = ConfigView {
+            generation: 1,
+            loaded_at: rfc3339(SystemTime::now()),
+            error: None,
+            source: config_path.as_ref().map(|path| path.display().to_string()),
+        };
+        let (drains, state_warnings) = load_drains(state_path.as_deref());
+        let config = Arc::new(config);
+        let shared = Arc::new(Shared {
+            published: ArcSwap::from_pointee(Published::before(&config, &config_view)),
+            data_plane,
+            events: broadcast::channel(EVENTS_KEPT).0,
+            compile_seconds: Arc::default(),
+            detection_seconds: Arc::default(),
+            probes: checker.counters(),
+            started: now,
+            had_first_results: AtomicBool::new(false),
+            shutting_down: AtomicBool::new(false),
+        });
+        let (commands, obeyed) = mpsc::channel(PENDING_COMMANDS);
+        let drivers = Drivers {
+            checker: checker.clone(),
+            commands: obeyed,
+            signals,
+            askers: Askers::new(&config.resolver.nameservers, now),
+            saver: Saver::new(state_path),
+            config_path,
+        };
+        let beginning = Beginning {
+            shared: shared.clone(),
+            checker,
+            config,
+            config_view,
+            file_warnings: warnings,
+            drains,
+            state_warnings,
+        };
+        tokio::spawn(task::run(Core::new(beginning, now), drivers));
+        ControlHandle { shared, commands }
     }
+}
+
+/// Drains of the process before, and what an operator should know about them.
+fn load_drains(path: Option<&Path>) -> (Drains, Vec<String>) {
+    let Some(path) = path else {
+        return (Drains::default(), Vec::new());
+    };
+    let error = match drains::load(path) {
+        Ok(drains) => return (drains, Vec::new()),
+        Err(error) => error,
+    };
+    let aside = match drains::put_aside(path) {
+        Ok(aside) => format!("it was moved to {}", aside.display()),
+        Err(error) => format!("it could not be moved aside: {error}"),
+    };
+    let warning = format!("drains of before are lost, nothing is draining: {error}; {aside}");
+    tracing::error!("{warning}");
+    (Drains::default(), vec![warning])
 }
 
 /// A slow listener loses the oldest events and is told so, instead of holding memory.
 const EVENTS_KEPT: usize = 1024;
 
-struct Shared {
-    snapshot: ArcSwap<Snapshot>,
-    config: ArcSwap<Config>,
-    data_plane: Arc<dyn DataPlane>,
+/// Commands come from people; who finds so many waiting may wait, too.
+const PENDING_COMMANDS: usize = 64;
+
+/// Traffic need not wait for a first probe result longer than this.
+const FIRST_RESULTS: Duration = Duration::from_secs(5);
+
+/// What the task and all handles share.
+pub(crate) struct Shared {
+    pub(crate) published: ArcSwap<Published>,
+    pub(crate) data_plane: Arc<dyn DataPlane>,
     events: broadcast::Sender<Event>,
+    pub(crate) compile_seconds: Arc<Histogram>,
+    pub(crate) detection_seconds: Arc<Histogram>,
+    probes: Arc<ProbeCounters>,
+    started: Instant,
+    had_first_results: AtomicBool,
+    shutting_down: AtomicBool,
+}
+
+impl Shared {
+    /// Tells whoever listens.
+    pub(crate) fn tell(&self, what: EventKind) {
+        if self.events.receiver_count() > 0 {
+            // Nobody listening any more is no error.
+            let _ = self.events.send(Event { at: rfc3339(SystemTime::now()), what });
+        }
+    }
+}
+
+/// What is in force, as handles see it.
+pub(crate) struct Published {
+    pub(crate) config: Arc<Config>,
+    pub(crate) config_view: ConfigView,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) drains: Vec<DrainView>,
+    pub(crate) pop_draining: bool,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) health: Arc<HealthTable>,
+    /// By the index of the layout's listener and group.
+    pub(crate) places: Vec<Vec<build::Place>>,
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+impl Published {
+    fn before(config: &Arc<Config>, config_view: &ConfigView) -> Published {
+        Published {
+            config: config.clone(),
+            config_view: config_view.clone(),
+            warnings: Vec::new(),
+            drains: Vec::new(),
+            pop_draining: false,
+            layout: Arc::default(),
+            health: Arc::default(),
+            places: Vec::new(),
+            snapshot: Arc::default(),
+        }
+    }
+}
+
+/// What a handle asks the task to do.
+pub(crate) enum Command {
+    Drain(DrainRequest, oneshot::Sender<Result<DrainOutcome, DrainError>>),
+    Undrain(UndrainRequest, oneshot::Sender<Result<DrainOutcome, DrainError>>),
+    DrainPop(bool, oneshot::Sender<Result<(), DrainError>>),
+    Reload(oneshot::Sender<Result<ReloadOutcome, ReloadError>>),
 }
 
 /// A cheap handle on the running controller.
 #[derive(Clone)]
 pub struct ControlHandle {
     shared: Arc<Shared>,
-}
-
-/// Whether new flows should come to this PoP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Readiness {
-    /// They should.
-    pub ready: bool,
-    /// Why not, each a sentence.
-    pub reasons: Vec<String>,
-}
-
-/// What to drain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DrainRequest {
-    /// The endpoint's id.
-    pub endpoint: String,
-    /// In this region alone; `None` is in every group that holds it.
-    pub region: Option<String>,
-    /// Ends by itself after this long; `None` is never.
-    pub for_: Option<Duration>,
-}
-
-/// What to take out of its drain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UndrainRequest {
-    /// The endpoint's id.
-    pub endpoint: String,
-    /// In this region alone; `None` is every drain of that endpoint.
-    pub region: Option<String>,
-}
-
-/// What a drain or its end has touched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DrainOutcome {
-    /// The endpoint's id.
-    pub endpoint: String,
-    /// Where it was found.
-    pub places: Vec<Place>,
-    /// Flows that it still has.
-    pub active_flows: u64,
-    /// When the drain ends by itself, RFC 3339.
-    pub until: Option<String>,
-    /// Why the drain would not outlive this process; `None` when it is saved.
-    pub not_saved: Option<String>,
-}
-
-/// Where an endpoint stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// The accelerator.
-    pub accelerator: String,
-    /// The listener, `PORTS/PROTOCOL`.
-    pub listener: String,
-    /// The region.
-    pub region: String,
-}
-
-/// Why nothing was drained or taken out of its drain.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DrainError {
-    /// The id, or the id in that region, is not known.
-    #[error("no endpoint {endpoint:?}{}{}", in_region(.region), did_you_mean(.near))]
-    UnknownEndpoint {
-        /// What was asked for.
-        endpoint: String,
-        /// Where.
-        region: Option<String>,
-        /// Known ids that look like it.
-        near: Vec<String>,
-    },
-    /// Undrain of something that does not drain.
-    #[error("endpoint {endpoint:?}{} is not draining", in_region(.region))]
-    NotDraining {
-        /// What was asked for.
-        endpoint: String,
-        /// Where.
-        region: Option<String>,
-    },
-    /// There are too many drains already.
-    #[error("{limit} drains are in force already; undrain some first")]
-    TooMany {
-        /// The cap.
-        limit: usize,
-    },
-    /// The controller has ended.
-    #[error("the controller has ended")]
-    Ended,
-}
-
-fn in_region(region: &Option<String>) -> String {
-    match region {
-        Some(region) => format!(" in {region}"),
-        None => String::new(),
-    }
-}
-
-fn did_you_mean(near: &[String]) -> String {
-    if near.is_empty() {
-        return String::new();
-    }
-    format!("; did you mean {}?", near.join(", "))
-}
-
-/// What a reload has done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReloadOutcome {
-    /// The generation of the configuration in force.
-    pub generation: u64,
-    /// Whether the file says something else than before.
-    pub changed: bool,
-    /// Warnings of the file, and changes that take effect at a restart alone.
-    pub warnings: Vec<String>,
-}
-
-/// Why the old configuration stays.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReloadError {
-    /// The file is broken; every error of it, a line each.
-    #[error("{0}")]
-    Refused(String),
-    /// The configuration was not read from a file.
-    #[error("the configuration was not read from a file")]
-    NoFile,
-    /// The controller has ended.
-    #[error("the controller has ended")]
-    Ended,
-}
-
-/// Data of the metrics that control knows.
-#[derive(Clone, Debug)]
-pub struct MetricsView {
-    /// Of the published snapshot.
-    pub generation: u64,
-    /// Whether the newest configuration is in force.
-    pub config_reload_success: bool,
-    /// Time that compiling took.
-    pub compile_seconds: Arc<Histogram>,
-    /// From the first evidence of a fault to the decision.
-    pub detection_seconds: Arc<Histogram>,
-    /// Every endpoint of every accelerator.
-    pub endpoints: Vec<EndpointMetrics>,
-    /// Results of probes by label.
-    pub probe_results: Vec<(&'static str, u64)>,
-}
-
-/// An endpoint in the metrics.
-#[derive(Clone, Debug)]
-pub struct EndpointMetrics {
-    /// Its accelerator.
-    pub accelerator: AcceleratorName,
-    /// Its listener, `PORTS/PROTOCOL`.
-    pub listener: Arc<str>,
-    /// Its region.
-    pub region: Region,
-    /// Its id.
-    pub endpoint: EndpointId,
-    /// Whether it is up.
-    pub up: bool,
-    /// Smoothed round trip.
-    pub latency: Option<Duration>,
-    /// Health changes since start.
-    pub transitions: u64,
+    commands: mpsc::Sender<Command>,
 }
 
 impl ControlHandle {
     /// The whole state, made anew.
     pub fn state(&self) -> StateView {
-        let readiness = self.readiness();
-        StateView {
-            pop: self.shared.config.load().pop.name.clone(),
-            generation: self.shared.snapshot.load().generation,
-            config: ConfigView::default(),
-            ready: readiness.ready,
-            not_ready: readiness.reasons,
-            pop_draining: false,
-            warnings: Vec::new(),
-            drains: Vec::new(),
-            accelerators: Vec::new(),
-        }
+        let published = self.shared.published.load();
+        let bindings = self.shared.data_plane.bindings();
+        let readiness = self.readiness_of(&published, &bindings);
+        build::state(&published, &bindings, readiness)
     }
 
     /// Whether new flows should come to this PoP.
     pub fn readiness(&self) -> Readiness {
-        Readiness {
-            ready: true,
-            reasons: Vec::new(),
+        self.readiness_of(&self.shared.published.load(), &self.shared.data_plane.bindings())
+    }
+
+    fn readiness_of(&self, published: &Published, bindings: &[Binding]) -> Readiness {
+        let mut reasons = Vec::new();
+        if self.shared.shutting_down.load(Ordering::Relaxed) {
+            reasons.push("the process is shutting down".to_owned());
         }
+        if published.pop_draining {
+            reasons.push("the PoP is draining".to_owned());
+        }
+        reasons.extend(build::not_listening(published, bindings));
+        // At the start alone: an endpoint added later must not take the whole PoP out of service.
+        if !self.shared.had_first_results.load(Ordering::Relaxed) {
+            let without = build::without_result(published);
+            if without == 0 || self.shared.started.elapsed() >= FIRST_RESULTS {
+                self.shared.had_first_results.store(true, Ordering::Relaxed);
+            } else {
+                reasons.push(format!("{without} endpoints have no first probe result yet"));
+            }
+        }
+        Readiness { ready: reasons.is_empty(), reasons }
     }
 
     /// Events from now on.
@@ -260,37 +235,51 @@ impl ControlHandle {
         self.shared.events.subscribe()
     }
 
-    /// Gives an endpoint no new flows and lets the existing ones finish.
-    pub async fn drain(&self, _request: DrainRequest) -> Result<DrainOutcome, DrainError> {
-        Err(DrainError::Ended)
+    /// Gives an endpoint no new flows and lets the existing ones finish, up to the group's `drain_timeout`.
+    pub async fn drain(&self, request: DrainRequest) -> Result<DrainOutcome, DrainError> {
+        self.ask(|reply| Command::Drain(request, reply), DrainError::Ended).await
     }
 
     /// Takes an endpoint out of its drain.
-    pub async fn undrain(&self, _request: UndrainRequest) -> Result<DrainOutcome, DrainError> {
-        Err(DrainError::Ended)
+    pub async fn undrain(&self, request: UndrainRequest) -> Result<DrainOutcome, DrainError> {
+        self.ask(|reply| Command::Undrain(request, reply), DrainError::Ended).await
     }
 
     /// Makes the whole PoP unready, or ready again; flows that come all the same are served.
-    pub async fn drain_pop(&self, _draining: bool) -> Result<(), DrainError> {
-        Err(DrainError::Ended)
+    pub async fn drain_pop(&self, draining: bool) -> Result<(), DrainError> {
+        self.ask(|reply| Command::DrainPop(draining, reply), DrainError::Ended).await
+    }
+
+    /// Reads the file again.
+    pub async fn reload(&self) -> Result<ReloadOutcome, ReloadError> {
+        self.ask(Command::Reload, ReloadError::Ended).await
+    }
+
+    async fn ask<T, E>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+        ended: E,
+    ) -> Result<T, E> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(command(reply)).await.is_err() {
+            return Err(ended);
+        }
+        answer.await.unwrap_or(Err(ended))
     }
 
     /// Drains in force.
     pub fn drains(&self) -> Vec<DrainView> {
-        Vec::new()
+        self.shared.published.load().drains.clone()
     }
 
     /// Makes the PoP unready for good: the process is about to end.
-    pub fn begin_shutdown(&self) {}
-
-    /// Reads the file again.
-    pub async fn reload(&self) -> Result<ReloadOutcome, ReloadError> {
-        Err(ReloadError::NoFile)
+    pub fn begin_shutdown(&self) {
+        self.shared.shutting_down.store(true, Ordering::Relaxed);
     }
 
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
-        self.shared.config.load_full()
+        self.shared.published.load().config.clone()
     }
 
     /// The data path.
@@ -300,18 +289,30 @@ impl ControlHandle {
 
     /// Data for `/metrics`.
     pub fn metrics_view(&self) -> MetricsView {
+        let published = self.shared.published.load();
+        let Published { layout, health, .. } = &**published;
+        let endpoints = layout.endpoints().map(|(listener, group, endpoint)| EndpointMetrics {
+            accelerator: listener.accelerator.clone(),
+            listener: listener.label.clone(),
+            region: group.region.clone(),
+            endpoint: endpoint.id.clone(),
+            up: health_view::of_endpoint(endpoint, health) == HealthState::Up,
+            latency: health_view::round_trip(endpoint, health),
+            transitions: endpoint.transitions.load(Ordering::Relaxed),
+        });
+        let results = ProbeResult::ALL.map(|result| (result.as_str(), self.shared.probes.results(result)));
         MetricsView {
-            generation: self.shared.snapshot.load().generation,
-            config_reload_success: true,
-            compile_seconds: Arc::default(),
-            detection_seconds: Arc::default(),
-            endpoints: Vec::new(),
-            probe_results: Vec::new(),
+            generation: published.snapshot.generation,
+            config_reload_success: published.config_view.error.is_none(),
+            compile_seconds: self.shared.compile_seconds.clone(),
+            detection_seconds: self.shared.detection_seconds.clone(),
+            endpoints: endpoints.collect(),
+            probe_results: results.to_vec(),
         }
     }
 
     /// The published snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.shared.snapshot.load_full()
+        self.shared.published.load().snapshot.clone()
     }
 }

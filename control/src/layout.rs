@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use portolan_config::address::{EndpointAddr, Host};
 use portolan_config::model::{
@@ -41,15 +42,16 @@ pub(crate) trait Surroundings {
 }
 
 /// The whole layout.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Layout {
-    pub(crate) config: Arc<Config>,
     /// All listeners of all accelerators, in the order of the configuration.
     pub(crate) listeners: Vec<ListenerLayout>,
     /// What is to be probed; `target` of an address is an index into it.
     pub(crate) targets: Vec<ProbeTarget>,
     /// The addresses that share a target's health, by the index of the target.
     pub(crate) shared_by: Vec<Vec<Spot>>,
+    /// Whether flows reach a target's address at one port only, by the index of the target.
+    pub(crate) only_port: Vec<bool>,
     spots: HashMap<AddressId, Spot>,
 }
 
@@ -102,6 +104,10 @@ pub(crate) struct EndpointLayout {
     /// What the resolver has to say: no answer, a stale one, or too many addresses.
     pub(crate) note: Option<Arc<str>>,
     pub(crate) stats: Arc<EndpointStats>,
+    /// Health changes since start.
+    pub(crate) transitions: Arc<AtomicU64>,
+    /// The port that its flows go to, when there is only one.
+    flow_port: Option<u16>,
     pub(crate) addresses: Vec<AddressLayout>,
 }
 
@@ -113,6 +119,17 @@ pub(crate) struct AddressLayout {
     pub(crate) target: Option<usize>,
 }
 
+impl EndpointLayout {
+    /// As the file names it, `HOST` or `HOST:PORT`.
+    pub(crate) fn shown_address(&self) -> String {
+        match (&self.host, self.port) {
+            (Host::Ip(ip), Some(port)) => SocketAddr::new(*ip, port).to_string(),
+            (Host::Name(name), Some(port)) => format!("{name}:{port}"),
+            (host, None) => host.to_string(),
+        }
+    }
+}
+
 /// `PORTS/PROTOCOL`.
 pub(crate) fn listener_label(protocol: Protocol, ports: &PortSet) -> String {
     format!("{ports}/{protocol}")
@@ -120,7 +137,7 @@ pub(crate) fn listener_label(protocol: Protocol, ports: &PortSet) -> String {
 
 impl Layout {
     /// Builds it. Names and counters come from the registry, which hands out the same ones for the same things.
-    pub(crate) fn build(config: Arc<Config>, surroundings: &dyn Surroundings, registry: &mut Registry) -> Layout {
+    pub(crate) fn build(config: &Config, surroundings: &dyn Surroundings, registry: &mut Registry) -> Layout {
         let listeners = || {
             let accelerators = config.accelerators.iter().enumerate();
             accelerators.flat_map(|(index, acc)| acc.listeners.iter().map(move |listener| (index, acc, listener)))
@@ -153,7 +170,9 @@ impl Layout {
         }
         let targets = builder.targets;
         let (shared_by, spots) = index_spots(&built, targets.len());
-        Layout { config, listeners: built, targets, shared_by, spots }
+        let mut layout = Layout { listeners: built, targets, shared_by, only_port: Vec::new(), spots };
+        layout.only_port = layout.shared_by.iter().map(|spots| layout.have_one_port(spots)).collect();
+        layout
     }
 
     /// Where an address stands; `None` when it has left.
@@ -167,6 +186,12 @@ impl Layout {
         let group = &listener.groups[spot.group];
         let endpoint = &group.endpoints[spot.endpoint];
         (listener, group, endpoint, &endpoint.addresses[spot.address])
+    }
+
+    fn have_one_port(&self, spots: &[Spot]) -> bool {
+        let mut ports = spots.iter().map(|spot| self.at(*spot).2.flow_port);
+        let first = ports.next().flatten();
+        first.is_some() && ports.all(|port| port == first)
     }
 
     /// Every address, with its spot.
@@ -217,10 +242,10 @@ impl Builder<'_> {
             Host::Ip(ip) => (Resolved { addresses: vec![*ip], ..Resolved::default() }, None),
             Host::Name(name) => (self.surroundings.resolve(name), Some(name.clone())),
         };
-        let (stats, live) = self.registry.endpoint(key, &group.region, &endpoint.id, &resolved.addresses);
+        let known = self.registry.endpoint(key, &group.region, &endpoint.id, &resolved.addresses);
         let port = group.probe_port(endpoint, listener);
-        let mut addresses: Vec<AddressLayout> = Vec::with_capacity(live.len());
-        for (ip, live) in resolved.addresses.iter().zip(live) {
+        let mut addresses: Vec<AddressLayout> = Vec::with_capacity(known.addresses.len());
+        for (ip, live) in resolved.addresses.iter().zip(known.addresses) {
             let address = EndpointAddr(SocketAddr::new(*ip, port));
             let target = self.target(address, &group.health_check, name.clone());
             addresses.push(AddressLayout { ip: *ip, live, target });
@@ -233,7 +258,9 @@ impl Builder<'_> {
             max_flows: endpoint.max_flows,
             draining: self.surroundings.is_draining(&endpoint.id, &group.region),
             note: name.and_then(|name| resolver_note(&name, &resolved)),
-            stats,
+            stats: known.stats,
+            transitions: known.transitions,
+            flow_port: only_flow_port(listener, group, endpoint),
             addresses,
         }
     }
@@ -250,6 +277,14 @@ impl Builder<'_> {
         });
         Some(index)
     }
+}
+
+/// Looks at few ports only: a range leads to as many ports of the endpoint, unless it names its own and none is overridden.
+fn only_flow_port(listener: &Listener, group: &EndpointGroup, endpoint: &Endpoint) -> Option<u16> {
+    if listener.ports.len() == 1 {
+        return Some(group.endpoint_port(endpoint, listener.ports.first()));
+    }
+    endpoint.port.filter(|port| group.port_overrides.iter().all(|o| o.endpoint_port == *port))
 }
 
 fn resolver_note(name: &str, resolved: &Resolved) -> Option<Arc<str>> {

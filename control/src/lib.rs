@@ -1,6 +1,8 @@
 //! The control way: sources → desired state → compile → snapshot; health view and signals in, admin and metrics out.
 
+pub mod admin;
 mod compile;
+mod controller;
 pub mod data_plane;
 mod drains;
 pub mod event;
@@ -8,8 +10,12 @@ pub mod flow_log;
 pub mod handle;
 mod health_view;
 mod layout;
+pub mod metrics;
 mod order;
+mod places;
+pub mod readiness;
 mod registry;
+mod reload;
 mod resolve;
 pub mod state;
 mod verdict;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use portolan_config::model::Protocol;
 use portolan_config::snapshot::{AddressId, AddressLive};
@@ -26,15 +27,25 @@ pub(crate) struct Registry {
     last_address: u64,
 }
 
+/// What is kept of an endpoint.
+pub(crate) struct KnownEndpoint {
+    pub(crate) stats: Arc<EndpointStats>,
+    /// Health changes since start.
+    pub(crate) transitions: Arc<AtomicU64>,
+    /// In the order in which they were asked for.
+    pub(crate) addresses: Vec<Arc<AddressLive>>,
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct ListenerEntry {
-    pub(crate) stats: Arc<ListenerStats>,
+struct ListenerEntry {
+    stats: Arc<ListenerStats>,
     endpoints: HashMap<(Region, EndpointId), EndpointEntry>,
 }
 
 #[derive(Debug, Default)]
 struct EndpointEntry {
     stats: Arc<EndpointStats>,
+    transitions: Arc<AtomicU64>,
     addresses: HashMap<IpAddr, Arc<AddressLive>>,
 }
 
@@ -70,7 +81,7 @@ impl Registry {
         region: &Region,
         id: &EndpointId,
         addresses: &[IpAddr],
-    ) -> (Arc<EndpointStats>, Vec<Arc<AddressLive>>) {
+    ) -> KnownEndpoint {
         let Registry { listeners, last_address } = self;
         let entry = listeners
             .entry(listener.clone())
@@ -78,7 +89,7 @@ impl Registry {
             .endpoints
             .entry((region.clone(), id.clone()))
             .or_default();
-        let live = addresses
+        let addresses = addresses
             .iter()
             .map(|ip| {
                 let fresh = || {
@@ -88,7 +99,7 @@ impl Registry {
                 entry.addresses.entry(*ip).or_insert_with(fresh).clone()
             })
             .collect();
-        (entry.stats.clone(), live)
+        KnownEndpoint { stats: entry.stats.clone(), transitions: entry.transitions.clone(), addresses }
     }
 
     /// Forgets what nobody but the registry holds.
@@ -130,8 +141,8 @@ mod tests {
 
     fn one(registry: &mut Registry, key: &ListenerKey) -> Arc<AddressLive> {
         let ip = IpAddr::from([10, 0, 0, 1]);
-        let (_, live) = registry.endpoint(key, &Region::new("r"), &EndpointId::new("a"), &[ip]);
-        live[0].clone()
+        let known = registry.endpoint(key, &Region::new("r"), &EndpointId::new("a"), &[ip]);
+        known.addresses[0].clone()
     }
 
     #[test]

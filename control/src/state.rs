@@ -1,6 +1,8 @@
 //! The state view: what this edge serves, how its endpoints fare and what is wrong, in the shape of `GET /api/v1/state`.
 //! Made by the controller, served by the admin API, read by `status`. The names of the fields are a contract.
 
+pub(crate) mod build;
+
 use serde::{Deserialize, Serialize};
 
 /// The whole state.

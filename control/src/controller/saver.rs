@@ -1,0 +1,41 @@
+//! Writes the state file beside the controller's task: the disk may take its time, and a failover may not wait for it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinHandle;
+
+use crate::drains::{self, Drains};
+
+/// Saves drains, the newest last whatever order the threads run in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Saver {
+    path: Option<PathBuf>,
+    handed_out: u64,
+    saved: Arc<Mutex<u64>>,
+}
+
+impl Saver {
+    /// Saves to `path`; nowhere when there is none.
+    pub(crate) fn new(path: Option<PathBuf>) -> Saver {
+        Saver { path, ..Saver::default() }
+    }
+
+    /// Saves. The handle gives the error, when there is one.
+    pub(crate) fn save(&mut self, drains: Drains) -> JoinHandle<Option<String>> {
+        self.handed_out += 1;
+        let (number, saved, path) = (self.handed_out, self.saved.clone(), self.path.clone());
+        tokio::task::spawn_blocking(move || {
+            let path = path?;
+            let mut last = saved.lock().unwrap_or_else(PoisonError::into_inner);
+            if *last > number {
+                // A newer save has everything that this one has.
+                return None;
+            }
+            *last = number;
+            let error = drains::save(&path, &drains).err()?;
+            tracing::error!("drains are in force but would not outlive this process: {}: {error}", path.display());
+            Some(format!("{}: {error}", path.display()))
+        })
+    }
+}
