@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
+use portolan_config::address::ListenerAddr;
 use portolan_config::explain::Explanation;
 use portolan_config::flow::RecordSink;
 use portolan_config::model::{Limits, Protocol};
@@ -177,7 +178,7 @@ impl Edge {
         to: SocketAddr,
         protocol: Protocol,
     ) -> Option<Explanation> {
-        explain(&self.snapshot(), client, client_port, to, protocol)
+        explain(&self.snapshot(), client, client_port, ListenerAddr(to), protocol)
     }
 
     /// Empties and closes all listening sockets; the flows go on.
