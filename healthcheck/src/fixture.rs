@@ -19,7 +19,7 @@ use crate::target::ProbeTarget;
 /// Far beyond what anything here takes on the slowest machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-pub(crate) fn ms(millis: u64) -> Duration {
+pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 

@@ -2,8 +2,9 @@
 //! generator are arguments. Called by the checker alone.
 //!
 //! The first probe is due at once. The second falls 0.5 to 1.5 intervals later, which spreads targets that began together evenly
-//! over the interval; from there the ticks of the grid lie one interval apart, each late by up to `jitter` of it. While a change
-//! is being counted towards, probes go every fast interval; after it the grid goes on where it always was.
+//! over the interval. From there each is due one interval after the last was, less a random part of up to `jitter` of it: never
+//! more than an interval passes, so that N failures are found within N intervals and a timeout. While a change is being counted
+//! towards, probes go every fast interval.
 
 use std::time::{Duration, Instant};
 
@@ -23,11 +24,9 @@ pub(crate) struct Schedule {
     timeout: Duration,
     jitter: f64,
     pace: Pace,
-    /// The next tick of the grid, without its jitter.
-    tick: Instant,
     /// When the next probe is due.
     due: Instant,
-    /// When the one after is due, if the next is besides the grid.
+    /// When the one after is due, if the next is besides the schedule.
     then: Option<Instant>,
     /// When the last one was due.
     last: Option<Instant>,
@@ -36,19 +35,16 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// Due at once, whatever was known before.
     pub(crate) fn new(check: &HealthCheck, rng: &mut impl Rng, now: Instant) -> Self {
-        let mut schedule = Self {
+        Self {
             interval: check.interval,
             fast_interval: check.fast_interval.min(check.interval),
             timeout: check.timeout,
             jitter: check.jitter,
             pace: Pace::Regular,
-            tick: now + check.interval.mul_f64(rng.random_range(0.5..1.5)),
             due: now,
-            then: None,
+            then: Some(now + check.interval.mul_f64(rng.random_range(0.5..1.5))),
             last: None,
-        };
-        schedule.then = Some(schedule.jittered(rng));
-        schedule
+        }
     }
 
     /// When the next probe is due.
@@ -58,41 +54,27 @@ impl Schedule {
 
     /// The due probe begins, or is skipped; sets the next.
     pub(crate) fn advance(&mut self, rng: &mut impl Rng, now: Instant) {
-        self.last = Some(self.due);
-        self.due = match (self.then.take(), self.pace) {
-            (Some(then), Pace::Regular | Pace::Fast) => then,
-            (None, Pace::Regular) => {
-                // Ticks that were slept through are not made up, but the grid stays.
-                self.tick += self.interval * self.ticks_until(now).max(1);
-                self.jittered(rng)
-            }
-            // From the time it was due, not from now: a late probe does not shift the rest.
-            (None, Pace::Fast) => (self.due + self.fast_interval).max(now),
+        let due = self.due;
+        self.last = Some(due);
+        self.due = match self.then.take() {
+            Some(then) => then,
+            // From the time it was due, not from now: a late probe does not shift the rest. What was slept through is not made up.
+            None => (due + self.gap(rng)).max(now),
         };
     }
 
-    /// The machine wants another pace. True when the next probe is due at another time for it.
-    pub(crate) fn set_pace(&mut self, pace: Pace, rng: &mut impl Rng, now: Instant) -> bool {
+    /// The machine wants another pace.
+    pub(crate) fn set_pace(&mut self, pace: Pace, rng: &mut impl Rng, now: Instant) {
         let (false, Some(last)) = (self.pace == pace, self.last) else {
-            return false;
+            return;
         };
         self.pace = pace;
-        let next = match pace {
-            Pace::Regular => {
-                if self.tick <= now {
-                    self.tick += self.interval * (self.ticks_until(now) + 1);
-                }
-                self.jittered(rng)
-            }
-            Pace::Fast => (last + self.fast_interval).max(now),
-        };
+        let next = (last + self.gap(rng)).max(now);
         let slot = self.then.as_mut().unwrap_or(&mut self.due);
-        let old = *slot;
         *slot = match pace {
             Pace::Regular => next,
-            Pace::Fast => next.min(old),
+            Pace::Fast => next.min(*slot),
         };
-        *slot != old && self.then.is_none()
     }
 
     /// Asks at once, besides the schedule.
@@ -103,14 +85,14 @@ impl Schedule {
         }
     }
 
-    /// Whole intervals that have passed since the tick.
-    fn ticks_until(&self, now: Instant) -> u32 {
-        let behind = now.saturating_duration_since(self.tick).as_nanos();
-        u32::try_from(behind / self.interval.as_nanos().max(1)).unwrap_or(u32::MAX)
-    }
-
-    fn jittered(&self, rng: &mut impl Rng) -> Instant {
-        self.tick + self.interval.mul_f64(self.jitter * rng.random::<f64>())
+    /// From one probe to the next.
+    fn gap(&self, rng: &mut impl Rng) -> Duration {
+        match self.pace {
+            Pace::Regular => self
+                .interval
+                .mul_f64(1.0 - self.jitter * rng.random::<f64>()),
+            Pace::Fast => self.fast_interval,
+        }
     }
 
     /// The most probes of this target that may be under way.

@@ -148,7 +148,7 @@ impl View {
         let news = !dirty.is_empty();
         drop(table);
         if news {
-            self.changed.notify_one();
+            self.changed.notify_waiters();
         }
     }
 
@@ -165,7 +165,7 @@ impl View {
             slot.told = slot.health.clone();
             dirty.insert(target.clone());
             drop(table);
-            self.changed.notify_one();
+            self.changed.notify_waiters();
         }
     }
 
@@ -179,7 +179,7 @@ impl View {
     /// Returns once there is something to take.
     pub(crate) async fn changed(&self) {
         loop {
-            // Registered before the look, so that a change between the two is not missed.
+            // Made before the look: from then on it hears of every change, so that none between the two is missed.
             let notified = self.changed.notified();
             if !self.lock().dirty.is_empty() {
                 return;

@@ -177,9 +177,13 @@ impl Entry {
                 raised,
                 sent,
             } => {
-                if to != self.target.address {
+                // What the check's port answered meanwhile says nothing of another port, so it cannot overtake the burst.
+                let sent = if to == self.target.address {
+                    sent
+                } else {
                     self.dead_port = Some((to, now));
-                }
+                    now
+                };
                 let input = Input::Burst(failure);
                 self.step(
                     Evidence {
@@ -231,3 +235,6 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use portolan_config::health::Failure;
 
+/// As much of a reason as people can use: the words are partly the endpoint's (a certificate's names), and are kept and shown.
+const REASON_LENGTH: usize = 200;
+
 /// Of a connect.
 pub(super) fn of_connect(error: &io::Error) -> Failure {
     match error.raw_os_error() {
@@ -50,7 +53,7 @@ pub(super) fn of_exchange(met: &(dyn Error + 'static), doing: &str) -> Failure {
             None => error.source(),
         };
     }
-    Failure::Answer(Arc::from(format!("{doing}: {last}")))
+    Failure::Answer(reason(&format!("{doing}: {last}")))
 }
 
 fn of_broken_connection(error: &io::Error, doing: &str) -> Failure {
@@ -61,6 +64,15 @@ fn of_broken_connection(error: &io::Error, doing: &str) -> Failure {
             Failure::Unreachable
         }
         Some(libc::ENOBUFS | libc::ENOMEM) => Failure::Local(Arc::from(error.to_string())),
-        Some(_) | None => Failure::Answer(Arc::from(format!("{doing}: {error}"))),
+        Some(_) | None => Failure::Answer(reason(&format!("{doing}: {error}"))),
     }
+}
+
+/// Printable, on one line, cut.
+fn reason(text: &str) -> Arc<str> {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(REASON_LENGTH)
+        .collect::<String>()
+        .into()
 }

@@ -128,6 +128,16 @@ fn errors_of_a_connect() {
     }
 }
 
+#[test]
+fn reasons_are_short_and_printable() {
+    let long = io::Error::other(format!("bad\r\n\x1b[31m{}", "x".repeat(10_000)));
+    let Failure::Answer(what) = failure::of_exchange(&long, "TLS") else {
+        panic!("not an answer");
+    };
+    assert!(what.starts_with("TLS: bad   [31mxxx"), "{what}");
+    assert_eq!(what.len(), 200);
+}
+
 #[tokio::test]
 async fn no_check_passes_without_asking() {
     let (_held, address) = Refusing::new();
