@@ -84,7 +84,11 @@ type Core = State<Arc<Shared>>;
 impl Admin {
     /// Reads the token.
     pub fn new(options: AdminOptions) -> Result<Self, TokenError> {
-        let AdminOptions { control, flow_log, token_file } = options;
+        let AdminOptions {
+            control,
+            flow_log,
+            token_file,
+        } = options;
         let token = token_file.map(Token::read).transpose()?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -104,7 +108,10 @@ impl Admin {
     }
 
     fn router(self, listen: SocketAddr) -> Router {
-        let guard = Arc::new(Guard { listen, shared: self.shared.clone() });
+        let guard = Arc::new(Guard {
+            listen,
+            shared: self.shared.clone(),
+        });
         Router::new()
             .route("/metrics", get(metrics))
             .route("/api/v1/state", get(state))
@@ -175,17 +182,25 @@ async fn no_such_page() -> Refusal {
 }
 
 async fn no_such_method() -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this page does not take that method")
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this page does not take that method",
+    )
 }
 
 /// Bounds a request from its head to the head of its answer, and marks every answer as not to be stored or guessed about.
 async fn in_time(request: Request, next: Next) -> Response {
     let mut response = match timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
+        Err(_) => {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
+        }
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }

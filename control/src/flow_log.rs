@@ -119,8 +119,12 @@ impl FlowLog {
     /// Writes to `path` from here on (`None` is off), the share `sample` (0.0 to 1.0) of the flows. On an error everything stays as it was.
     pub fn configure(&self, path: Option<&Path>, sample: f64) -> Result<(), OpenError> {
         let target = path.map(Target::open).transpose()?;
-        self.shared.sample_below.store(threshold(sample), Ordering::Relaxed);
-        self.shared.wanted.store(target.is_some(), Ordering::Relaxed);
+        self.shared
+            .sample_below
+            .store(threshold(sample), Ordering::Relaxed);
+        self.shared
+            .wanted
+            .store(target.is_some(), Ordering::Relaxed);
         self.shared.change(Next::Switch(target));
         Ok(())
     }
@@ -281,7 +285,10 @@ impl Writer {
         };
         match target.file.write_all(&self.lines) {
             Ok(()) => {
-                self.shared.stats.written.fetch_add(count, Ordering::Relaxed);
+                self.shared
+                    .stats
+                    .written
+                    .fetch_add(count, Ordering::Relaxed);
                 self.complaint.end();
             }
             Err(error) => {
@@ -295,7 +302,11 @@ impl Writer {
     fn follow(&mut self, now: Instant) {
         if self.shared.changed.swap(false, Ordering::AcqRel) {
             let next = std::mem::replace(
-                &mut *self.shared.next.lock().unwrap_or_else(PoisonError::into_inner),
+                &mut *self
+                    .shared
+                    .next
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner),
                 Next::Reopen,
             );
             self.checked = now;
@@ -313,7 +324,9 @@ impl Writer {
 
     /// Opens the path again; keeps the old file when that fails, so that no record is lost meanwhile.
     fn reopen(&mut self, now: Instant) {
-        let Some(target) = &mut self.target else { return };
+        let Some(target) = &mut self.target else {
+            return;
+        };
         match Target::open(&target.path) {
             Ok(opened) => {
                 info!(path = %opened.path.display(), "flow log opened again");
@@ -327,7 +340,10 @@ impl Writer {
 impl Complaint {
     fn fail(&mut self, path: &Path, error: &io::Error, lost: u64, now: Instant) {
         self.failed_since += lost;
-        if self.said.is_none_or(|said| now.duration_since(said) >= ERROR_AGAIN) {
+        if self
+            .said
+            .is_none_or(|said| now.duration_since(said) >= ERROR_AGAIN)
+        {
             warn!(path = %path.display(), %error, lost = self.failed_since, "flow log cannot be written");
             self.said = Some(now);
         }

@@ -33,7 +33,11 @@ impl Metrics {
     /// Reads from these at every scrape.
     pub fn new(control: ControlHandle, flow_log: Arc<FlowLog>) -> Self {
         let registry = Registry::new();
-        let source = Source { control, flow_log, descriptions: page::descriptions() };
+        let source = Source {
+            control,
+            flow_log,
+            descriptions: page::descriptions(),
+        };
         registry
             .register(Box::new(source))
             .expect("it is the first collector of a new registry");
@@ -68,37 +72,77 @@ impl Collector for Source {
         edge(&mut page, &data_plane.stats());
         flow_records(&mut page, &self.flow_log);
         let readiness = self.control.readiness();
-        process(&mut page, readiness.ready, data_plane.relay_mode(), data_plane.max_flows());
+        process(
+            &mut page,
+            readiness.ready,
+            data_plane.relay_mode(),
+            data_plane.max_flows(),
+        );
         page.finish()
     }
 }
 
 fn listeners(page: &mut Page, snapshot: &Snapshot, edge: &EdgeStats) {
-    let names: Vec<String> = snapshot.listeners.iter().map(|l| listener_name(l)).collect();
+    let names: Vec<String> = snapshot
+        .listeners
+        .iter()
+        .map(|l| listener_name(l))
+        .collect();
     let named = snapshot.listeners.iter().zip(&names);
-    let scopes = Scopes::listeners(named.map(|(listener, name)| [listener.accelerator.as_str(), name.as_str()]));
+    let scopes = Scopes::listeners(
+        named.map(|(listener, name)| [listener.accelerator.as_str(), name.as_str()]),
+    );
     let stats = |i: usize| -> &ListenerStats { &snapshot.listeners[i].stats };
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
 
     let causes = EndCause::ALL.map(EndCause::as_str);
-    page.scoped("flows_total", &scopes, Label("cause", &causes), |i, cause| count(&stats(i).ended[cause]));
+    page.scoped(
+        "flows_total",
+        &scopes,
+        Label("cause", &causes),
+        |i, cause| count(&stats(i).ended[cause]),
+    );
     page.scoped("flow_bytes_total", &scopes, DIRECTIONS, |i, direction| {
-        count(if direction == 0 { &stats(i).bytes_in } else { &stats(i).bytes_out })
+        count(if direction == 0 {
+            &stats(i).bytes_in
+        } else {
+            &stats(i).bytes_out
+        })
     });
     let failures = ConnectFailure::ALL.map(ConnectFailure::as_str);
-    page.scoped("connect_failures_total", &scopes, Label("cause", &failures), |i, cause| {
-        count(&stats(i).connect_failures[cause])
+    page.scoped(
+        "connect_failures_total",
+        &scopes,
+        Label("cause", &failures),
+        |i, cause| count(&stats(i).connect_failures[cause]),
+    );
+    page.scoped("retries_total", &scopes, Label::NONE, |i, _| {
+        count(&stats(i).retries)
     });
-    page.scoped("retries_total", &scopes, Label::NONE, |i, _| count(&stats(i).retries));
     let results = HedgeResult::ALL.map(HedgeResult::as_str);
-    page.scoped("hedges_total", &scopes, Label("result", &results), |i, result| count(&stats(i).hedges[result]));
+    page.scoped(
+        "hedges_total",
+        &scopes,
+        Label("result", &results),
+        |i, result| count(&stats(i).hedges[result]),
+    );
     page.histograms("connect_seconds", &scopes, |i| &stats(i).connect);
 
     // Flows of a listener that has left the configuration still run; they are the rest.
-    let active: Vec<u32> = snapshot.listeners.iter().map(|l| load(&l.stats.active_flows)).collect();
+    let active: Vec<u32> = snapshot
+        .listeners
+        .iter()
+        .map(|l| load(&l.stats.active_flows))
+        .collect();
     let all = u64::from(load(&edge.active_flows));
     let rest = all.saturating_sub(active.iter().map(|n| u64::from(*n)).sum());
-    page.scoped_and_rest("flows_active", &scopes, Label::NONE, Some(rest as f64), |i, _| f64::from(active[i]));
+    page.scoped_and_rest(
+        "flows_active",
+        &scopes,
+        Label::NONE,
+        Some(rest as f64),
+        |i, _| f64::from(active[i]),
+    );
 }
 
 const DIRECTIONS: Label<'static> = Label("direction", &["in", "out"]);
@@ -114,13 +158,22 @@ fn load(counter: &AtomicU32) -> u32 {
 
 /// The data path's counters of endpoints.
 fn endpoint_flows(page: &mut Page, snapshot: &Snapshot) {
-    let names: Vec<String> = snapshot.listeners.iter().map(|l| listener_name(l)).collect();
+    let names: Vec<String> = snapshot
+        .listeners
+        .iter()
+        .map(|l| listener_name(l))
+        .collect();
     let mut rows = Vec::new();
     let mut endpoints: Vec<&EndpointSnapshot> = Vec::new();
     for (listener, name) in snapshot.listeners.iter().zip(&names) {
         for group in &listener.groups {
             for endpoint in &group.endpoints {
-                rows.push([listener.accelerator.as_str(), name, group.region.as_str(), endpoint.id.as_str()]);
+                rows.push([
+                    listener.accelerator.as_str(),
+                    name,
+                    group.region.as_str(),
+                    endpoint.id.as_str(),
+                ]);
                 endpoints.push(endpoint);
             }
         }
@@ -128,12 +181,30 @@ fn endpoint_flows(page: &mut Page, snapshot: &Snapshot) {
     let scopes = Scopes::endpoints(rows.into_iter());
     let stats = |i: usize| -> &EndpointStats { &endpoints[i].stats };
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
-    page.scoped("endpoint_flows_active", &scopes, Label::NONE, |i, _| f64::from(load(&stats(i).active_flows)));
-    page.scoped("endpoint_flows_total", &scopes, Label::NONE, |i, _| count(&stats(i).total_flows));
-    page.scoped("endpoint_bytes_total", &scopes, DIRECTIONS, |i, direction| {
-        count(if direction == 0 { &stats(i).bytes_in } else { &stats(i).bytes_out })
+    page.scoped("endpoint_flows_active", &scopes, Label::NONE, |i, _| {
+        f64::from(load(&stats(i).active_flows))
     });
-    page.scoped("endpoint_connect_failures_total", &scopes, Label::NONE, |i, _| count(&stats(i).connect_failures));
+    page.scoped("endpoint_flows_total", &scopes, Label::NONE, |i, _| {
+        count(&stats(i).total_flows)
+    });
+    page.scoped(
+        "endpoint_bytes_total",
+        &scopes,
+        DIRECTIONS,
+        |i, direction| {
+            count(if direction == 0 {
+                &stats(i).bytes_in
+            } else {
+                &stats(i).bytes_out
+            })
+        },
+    );
+    page.scoped(
+        "endpoint_connect_failures_total",
+        &scopes,
+        Label::NONE,
+        |i, _| count(&stats(i).connect_failures),
+    );
 }
 
 /// What the health side and the controller count.
@@ -147,32 +218,54 @@ fn control(page: &mut Page, view: &MetricsView) {
         probe_results,
     } = view;
     page.single("snapshot_generation", *generation as f64);
-    page.single("config_reload_success", f64::from(u8::from(*config_reload_success)));
+    page.single(
+        "config_reload_success",
+        f64::from(u8::from(*config_reload_success)),
+    );
     page.histogram("compile_seconds", compile_seconds);
     page.histogram("detection_seconds", detection_seconds);
 
-    let scopes = Scopes::endpoints(
-        endpoints
-            .iter()
-            .map(|e| [e.accelerator.as_str(), &e.listener, e.region.as_str(), e.endpoint.as_str()]),
+    let scopes = Scopes::endpoints(endpoints.iter().map(|e| {
+        [
+            e.accelerator.as_str(),
+            &e.listener,
+            e.region.as_str(),
+            e.endpoint.as_str(),
+        ]
+    }));
+    page.scoped("endpoint_up", &scopes, Label::NONE, |i, _| {
+        f64::from(u8::from(endpoints[i].up))
+    });
+    page.scoped(
+        "endpoint_transitions_total",
+        &scopes,
+        Label::NONE,
+        |i, _| endpoints[i].transitions as f64,
     );
-    page.scoped("endpoint_up", &scopes, Label::NONE, |i, _| f64::from(u8::from(endpoints[i].up)));
-    page.scoped("endpoint_transitions_total", &scopes, Label::NONE, |i, _| endpoints[i].transitions as f64);
     page.scoped("endpoint_latency_seconds", &scopes, Label::NONE, |i, _| {
-        endpoints[i].latency.map_or(0.0, |latency| latency.as_secs_f64())
+        endpoints[i]
+            .latency
+            .map_or(0.0, |latency| latency.as_secs_f64())
     });
 
     let results: Vec<&str> = probe_results.iter().map(|(result, _)| *result).collect();
-    page.labelled("probe_results_total", Label("result", &results), |i| probe_results[i].1 as f64);
+    page.labelled("probe_results_total", Label("result", &results), |i| {
+        probe_results[i].1 as f64
+    });
 }
 
 /// The data path as a whole.
 fn edge(page: &mut Page, stats: &EdgeStats) {
     let limits = Limit::ALL.map(Limit::as_str);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
-    page.labelled("limit_hits_total", Label("limit", &limits), |i| count(&stats.limit_hits[i]));
+    page.labelled("limit_hits_total", Label("limit", &limits), |i| {
+        count(&stats.limit_hits[i])
+    });
     page.single("accept_errors_total", count(&stats.accept_errors));
-    page.single("proxy_header_errors_total", count(&stats.proxy_header_errors));
+    page.single(
+        "proxy_header_errors_total",
+        count(&stats.proxy_header_errors),
+    );
     page.single("signals_dropped_total", count(&stats.signals_dropped));
 }
 
@@ -195,7 +288,11 @@ fn process(page: &mut Page, ready: bool, relay_mode: &'static str, max_flows: us
     page.single("flows_limit", max_flows as f64);
     page.single("open_descriptors", open_descriptors() as f64);
     page.labelled("relay_mode", Label("mode", &[relay_mode]), |_| 1.0);
-    page.labelled("build_info", Label("version", &[env!("CARGO_PKG_VERSION")]), |_| 1.0);
+    page.labelled(
+        "build_info",
+        Label("version", &[env!("CARGO_PKG_VERSION")]),
+        |_| 1.0,
+    );
 }
 
 /// Descriptors of this process; 0 where /proc is not there.

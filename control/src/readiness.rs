@@ -5,7 +5,6 @@ use std::io;
 use std::net::TcpListener;
 
 use axum::Router;
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -25,7 +24,9 @@ pub async fn serve(listener: TcpListener, control: ControlHandle) -> io::Result<
 /// The two pages, whatever the state of the router that they are put in.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(control: ControlHandle) -> Router<S> {
     let ready = move || async move { readyz(&control) };
-    Router::new().route("/livez", get(livez)).route("/readyz", get(ready))
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(ready))
 }
 
 async fn livez() -> &'static str {
@@ -34,6 +35,10 @@ async fn livez() -> &'static str {
 
 fn readyz(control: &ControlHandle) -> Response {
     let readiness = control.readiness();
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, axum::Json(readiness)).into_response()
 }

@@ -20,7 +20,10 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// With this status and text.
     pub(crate) fn new(status: StatusCode, error: impl fmt::Display) -> Self {
-        Self { status, error: error.to_string() }
+        Self {
+            status,
+            error: error.to_string(),
+        }
     }
 
     /// The request itself is wrong.
@@ -50,8 +53,13 @@ impl IntoResponse for Refusal {
 }
 
 /// Runs what may take milliseconds where it holds up nobody else.
-pub(crate) async fn computed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    spawn_blocking(work)
-        .await
-        .map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be computed"))
+pub(crate) async fn computed<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    spawn_blocking(work).await.map_err(|_| {
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the answer could not be computed",
+        )
+    })
 }

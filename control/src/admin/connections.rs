@@ -1,7 +1,6 @@
 //! Accepts HTTP/1.1 connections for the admin and readiness servers and bounds what one may cost: how many there are, how long a
 //! head may take, how long a reader may stand still. Owns its tasks: when the future is dropped, all connections end.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -41,7 +40,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize) ->
     let mut connections = JoinSet::new();
     let mut said: Option<Instant> = None;
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return Ok(()) };
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return Ok(());
+        };
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -67,7 +68,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize) ->
 fn is_the_clients(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     )
 }
 
@@ -79,19 +82,7 @@ async fn answer(stream: TcpStream, router: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(infallible(router)));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // What ends a connection early is the client's affair: it went away, or spoke no HTTP.
     let _ = connection.await;
-}
-
-/// Names the router's error type, which inference cannot.
-fn infallible(
-    router: Router,
-) -> impl tower::Service<
-    http::Request<hyper::body::Incoming>,
-    Response = axum::response::Response,
-    Error = Infallible,
-    Future: Send,
-> + Clone {
-    router
 }

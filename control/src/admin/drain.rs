@@ -40,28 +40,56 @@ struct NoArgs {}
 type Id = Result<Path<String>, PathRejection>;
 type Body = Result<Bytes, BytesRejection>;
 
-pub(super) async fn drain(State(shared): Core, id: Id, uri: Uri, body: Body) -> Result<Json<DrainOutcome>, Refusal> {
+pub(super) async fn drain(
+    State(shared): Core,
+    id: Id,
+    uri: Uri,
+    body: Body,
+) -> Result<Json<DrainOutcome>, Refusal> {
     let Path(endpoint) = id.map_err(Refusal::bad)?;
     let DrainArgs { region, for_ } = args(&uri, body)?;
     let for_ = for_.as_deref().map(duration).transpose()?;
-    let outcome = shared.control.drain(DrainRequest { endpoint, region, for_ }).await;
+    let outcome = shared
+        .control
+        .drain(DrainRequest {
+            endpoint,
+            region,
+            for_,
+        })
+        .await;
     outcome.map(Json).map_err(refusal)
 }
 
-pub(super) async fn undrain(State(shared): Core, id: Id, uri: Uri, body: Body) -> Result<Json<DrainOutcome>, Refusal> {
+pub(super) async fn undrain(
+    State(shared): Core,
+    id: Id,
+    uri: Uri,
+    body: Body,
+) -> Result<Json<DrainOutcome>, Refusal> {
     let Path(endpoint) = id.map_err(Refusal::bad)?;
     let UndrainArgs { region } = args(&uri, body)?;
-    let outcome = shared.control.undrain(UndrainRequest { endpoint, region }).await;
+    let outcome = shared
+        .control
+        .undrain(UndrainRequest { endpoint, region })
+        .await;
     outcome.map(Json).map_err(refusal)
 }
 
-pub(super) async fn drain_pop(State(shared): Core, uri: Uri, body: Body) -> Result<Json<Value>, Refusal> {
+pub(super) async fn drain_pop(
+    State(shared): Core,
+    uri: Uri,
+    body: Body,
+) -> Result<Json<Value>, Refusal> {
     let NoArgs {} = args(&uri, body)?;
     shared.control.drain_pop(true).await.map_err(refusal)?;
     Ok(Json(json!({ "pop_draining": true })))
 }
 
-pub(super) async fn undrain_pop(State(shared): Core, uri: Uri, body: Body) -> Result<Json<Value>, Refusal> {
+pub(super) async fn undrain_pop(
+    State(shared): Core,
+    uri: Uri,
+    body: Body,
+) -> Result<Json<Value>, Refusal> {
     let NoArgs {} = args(&uri, body)?;
     shared.control.drain_pop(false).await.map_err(refusal)?;
     Ok(Json(json!({ "pop_draining": false })))
@@ -75,18 +103,23 @@ fn args<T: DeserializeOwned>(uri: &Uri, body: Body) -> Result<T, Refusal> {
         return Ok(args);
     }
     if uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(Refusal::bad("say what to drain in the query or in the body, not in both"));
+        return Err(Refusal::bad(
+            "say what to drain in the query or in the body, not in both",
+        ));
     }
     // Read as an object first: serde would take an array as well.
-    let object: serde_json::Map<String, Value> =
-        serde_json::from_slice(&body).map_err(|error| Refusal::bad(format_args!("the body is not a JSON object: {error}")))?;
+    let object: serde_json::Map<String, Value> = serde_json::from_slice(&body)
+        .map_err(|error| Refusal::bad(format_args!("the body is not a JSON object: {error}")))?;
     serde_json::from_value(Value::Object(object)).map_err(Refusal::bad)
 }
 
 fn duration(text: &str) -> Result<Duration, Refusal> {
-    let duration = file::duration(text).map_err(|error| Refusal::bad(format_args!("for: {error}")))?;
+    let duration =
+        file::duration(text).map_err(|error| Refusal::bad(format_args!("for: {error}")))?;
     if duration.is_zero() || duration > LONGEST {
-        return Err(Refusal::bad(format_args!("for={text:?} is not between 1us and a year")));
+        return Err(Refusal::bad(format_args!(
+            "for={text:?} is not between 1us and a year"
+        )));
     }
     Ok(duration)
 }

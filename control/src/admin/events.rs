@@ -33,11 +33,19 @@ pub(super) async fn stream(
     State(shared): Core,
 ) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, Refusal> {
     let Ok(permit) = shared.event_streams.clone().try_acquire_owned() else {
-        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many event streams are open"));
+        return Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many event streams are open",
+        ));
     };
     // Subscribed before the generation is read, so that nothing falls between.
     let events = shared.control.events();
-    let hello = sent("hello", &Hello { generation: shared.control.snapshot().generation });
+    let hello = sent(
+        "hello",
+        &Hello {
+            generation: shared.control.snapshot().generation,
+        },
+    );
     let following = stream::unfold((events, permit), |(mut events, permit)| async move {
         let next = match events.recv().await {
             Ok(event) => sent(event.what.name(), &event),

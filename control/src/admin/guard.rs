@@ -26,7 +26,11 @@ pub(super) struct Guard {
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Middleware: lets a request pass that comes from no foreign page.
-pub(super) async fn origin(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(super) async fn origin(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mutates = !request.method().is_safe();
     match judge(request.uri(), request.headers(), mutates, guard.listen.ip()) {
         Ok(()) => next.run(request).await,
@@ -35,7 +39,11 @@ pub(super) async fn origin(State(guard): State<Arc<Guard>>, request: Request, ne
 }
 
 /// Middleware: lets a request pass that carries the token, or any when there is none.
-pub(super) async fn token(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(super) async fn token(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION);
     let admitted = match &guard.shared.token {
         None => true,
@@ -49,7 +57,12 @@ pub(super) async fn token(State(guard): State<Arc<Guard>>, request: Request, nex
     (challenge, Refusal::new(StatusCode::UNAUTHORIZED, why)).into_response()
 }
 
-fn judge(uri: &Uri, headers: &HeaderMap, mutates: bool, listen: IpAddr) -> Result<(), &'static str> {
+fn judge(
+    uri: &Uri,
+    headers: &HeaderMap,
+    mutates: bool,
+    listen: IpAddr,
+) -> Result<(), &'static str> {
     let named = named(uri, headers)?;
     if let Some(host) = &named
         && !is_ours(host.host(), listen)
@@ -61,7 +74,11 @@ fn judge(uri: &Uri, headers: &HeaderMap, mutates: bool, listen: IpAddr) -> Resul
     {
         return Err("foreign Origin");
     }
-    if mutates && headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none") {
+    if mutates
+        && headers
+            .get(SEC_FETCH_SITE)
+            .is_some_and(|site| site != "same-origin" && site != "none")
+    {
         return Err("this page may not be asked for by another site");
     }
     Ok(())
@@ -94,7 +111,10 @@ fn named(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, &'static s
 
 /// Whether a page that a browser got under this host is ours. The port may differ: it does behind `ssh -L`.
 fn is_ours(host: &str, listen: IpAddr) -> bool {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
     match bare.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
         // A wildcard listens on every address of this host, and a literal address cannot be rebound.
         Ok(ip) => ip.is_loopback() || listen.is_unspecified() || ip == listen.to_canonical(),
@@ -103,7 +123,11 @@ fn is_ours(host: &str, listen: IpAddr) -> bool {
 }
 
 fn is_same_origin(origin: &HeaderValue, named: Option<&Authority>) -> bool {
-    let Ok(origin) = origin.to_str() else { return false };
-    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let Ok(origin) = origin.to_str() else {
+        return false;
+    };
+    let authority = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
     matches!((authority, named), (Some(origin), Some(named)) if origin.eq_ignore_ascii_case(named.as_str()))
 }

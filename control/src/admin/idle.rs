@@ -77,7 +77,9 @@ impl DataPlane for Idle {
         let known = to.ip() == IpAddr::from([127, 77, 0, 10]) && protocol == Protocol::Tcp;
         known.then(|| Explanation {
             generation: 1,
-            client: port.map_or(client.to_string(), |port| SocketAddr::new(client, port).to_string()),
+            client: port.map_or(client.to_string(), |port| {
+                SocketAddr::new(client, port).to_string()
+            }),
             to: format!("{to}/{protocol}"),
             accelerator: "shop".into(),
             client_affinity: "NONE".into(),

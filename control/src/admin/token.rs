@@ -47,7 +47,10 @@ impl Token {
     pub(super) fn read(path: PathBuf) -> Result<Self, TokenError> {
         let modified = modified(&path);
         let token = read(&path)?;
-        Ok(Self { path, current: Mutex::new(Current { token, modified }) })
+        Ok(Self {
+            path,
+            current: Mutex::new(Current { token, modified }),
+        })
     }
 
     /// Whether `Authorization` carries the token. A changed file counts at once; a broken one leaves the old token in force.
@@ -72,8 +75,13 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 fn read(path: &Path) -> Result<String, TokenError> {
-    let unreadable = |source| TokenError::Unreadable { path: path.to_owned(), source };
-    let not_a_token = || TokenError::NotAToken { path: path.to_owned() };
+    let unreadable = |source| TokenError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let not_a_token = || TokenError::NotAToken {
+        path: path.to_owned(),
+    };
     if fs::metadata(path).map_err(unreadable)?.len() > LONGEST {
         return Err(not_a_token());
     }
@@ -88,12 +96,17 @@ fn read(path: &Path) -> Result<String, TokenError> {
 /// What follows `Bearer `, whose case does not matter (RFC 9110 §11.1).
 fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = authorization.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| token.trim_ascii())
 }
 
 /// Takes the same time wherever they differ. Their lengths may show.
 fn equal(a: &[u8], b: &[u8]) -> bool {
-    let differences = a.iter().zip(b).fold(0, |acc, (x, y)| black_box(acc | (x ^ y)));
+    let differences = a
+        .iter()
+        .zip(b)
+        .fold(0, |acc, (x, y)| black_box(acc | (x ^ y)));
     a.len() == b.len() && differences == 0
 }
 
@@ -116,7 +129,16 @@ mod tests {
         let token = Token::read(path).unwrap();
         assert!(token.admits(Some(b"Bearer s3cret")));
         assert!(token.admits(Some(b"bearer  s3cret ")));
-        for wrong in ["", "Bearer", "Bearer ", "Bearer s3cre", "Bearer s3crett", "Basic s3cret", "s3cret", "Bearer S3cret"] {
+        for wrong in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer s3cre",
+            "Bearer s3crett",
+            "Basic s3cret",
+            "s3cret",
+            "Bearer S3cret",
+        ] {
             assert!(!token.admits(Some(wrong.as_bytes())), "{wrong}");
         }
         assert!(!token.admits(None));
@@ -126,9 +148,15 @@ mod tests {
     fn a_file_without_a_token_is_refused() {
         for text in ["", "\n", "two words", "é", &"x".repeat(5000)] {
             let (_dir, path) = file(text);
-            assert!(matches!(Token::read(path), Err(TokenError::NotAToken { .. })), "{text}");
+            assert!(
+                matches!(Token::read(path), Err(TokenError::NotAToken { .. })),
+                "{text}"
+            );
         }
-        assert!(matches!(Token::read("/no/such/token".into()), Err(TokenError::Unreadable { .. })));
+        assert!(matches!(
+            Token::read("/no/such/token".into()),
+            Err(TokenError::Unreadable { .. })
+        ));
     }
 
     #[test]
@@ -138,7 +166,12 @@ mod tests {
         let change = |text: &str, age| {
             fs::write(&path, text).unwrap();
             let at = SystemTime::now() - Duration::from_secs(age);
-            fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
+            fs::File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(at)
+                .unwrap();
         };
 
         change("new", 60);

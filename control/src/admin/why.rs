@@ -24,8 +24,14 @@ pub(super) async fn why(State(shared): Core, uri: Uri) -> Result<Json<Explanatio
     let (ip, port) = parse_client(&client)?;
     let (to, protocol) = parse_to(&to)?;
     let control = shared.control.clone();
-    let explanation = computed(move || control.data_plane().explain(ip, port, to, protocol)).await?;
-    let none = || Refusal::new(StatusCode::NOT_FOUND, format_args!("no listener takes {to}/{protocol}"));
+    let explanation =
+        computed(move || control.data_plane().explain(ip, port, to, protocol)).await?;
+    let none = || {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            format_args!("no listener takes {to}/{protocol}"),
+        )
+    };
     explanation.map(Json).ok_or_else(none)
 }
 
@@ -35,7 +41,10 @@ fn parse_client(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
         let addr = canonical(addr);
         return Ok((addr.ip(), Some(addr.port())));
     }
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
     match bare.parse::<IpAddr>() {
         Ok(ip) => Ok((ip.to_canonical(), None)),
         Err(_) => Err(Refusal::bad(format_args!(
@@ -47,7 +56,9 @@ fn parse_client(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
 /// `ADDRESS:PORT/PROTOCOL`; without a protocol it is TCP.
 fn parse_to(text: &str) -> Result<(SocketAddr, Protocol), Refusal> {
     let wrong = |what| {
-        Refusal::bad(format_args!("to={text:?} {what}; write 203.0.113.10:443/TCP or [2001:db8::10]:443/TCP"))
+        Refusal::bad(format_args!(
+            "to={text:?} {what}; write 203.0.113.10:443/TCP or [2001:db8::10]:443/TCP"
+        ))
     };
     let (addr, protocol) = text.rsplit_once('/').unwrap_or((text, "TCP"));
     let protocol = match protocol.to_ascii_uppercase().as_str() {
@@ -55,7 +66,9 @@ fn parse_to(text: &str) -> Result<(SocketAddr, Protocol), Refusal> {
         "UDP" => Protocol::Udp,
         _ => return Err(wrong("names no known protocol")),
     };
-    let addr = addr.parse::<SocketAddr>().map_err(|_| wrong("is not an address and port"))?;
+    let addr = addr
+        .parse::<SocketAddr>()
+        .map_err(|_| wrong("is not an address and port"))?;
     Ok((canonical(addr), protocol))
 }
 
@@ -73,9 +86,20 @@ mod tests {
             ("[2001:db8::7]:1", "2001:db8::7", Some(1)),
             ("::ffff:198.51.100.7", "198.51.100.7", None),
         ] {
-            assert_eq!(parse_client(text), Ok((ip.parse().unwrap(), port)), "{text}");
+            assert_eq!(
+                parse_client(text),
+                Ok((ip.parse().unwrap(), port)),
+                "{text}"
+            );
         }
-        for text in ["", "web", "198.51.100.7:", "198.51.100.7:70000", "198.51.100", "198.51.100.7/24"] {
+        for text in [
+            "",
+            "web",
+            "198.51.100.7:",
+            "198.51.100.7:70000",
+            "198.51.100",
+            "198.51.100.7/24",
+        ] {
             assert!(parse_client(text).is_err(), "{text}");
         }
     }
@@ -83,10 +107,26 @@ mod tests {
     #[test]
     fn destinations_name_address_port_and_protocol() {
         let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
-        assert_eq!(parse_to("203.0.113.10:443/TCP"), Ok((addr("203.0.113.10:443"), Protocol::Tcp)));
-        assert_eq!(parse_to("203.0.113.10:443/udp"), Ok((addr("203.0.113.10:443"), Protocol::Udp)));
-        assert_eq!(parse_to("[2001:db8::1]:443"), Ok((addr("[2001:db8::1]:443"), Protocol::Tcp)));
-        for text in ["", "203.0.113.10", "203.0.113.10/TCP", "shop:443/TCP", "203.0.113.10:443/SCTP", "203.0.113.10:443/"] {
+        assert_eq!(
+            parse_to("203.0.113.10:443/TCP"),
+            Ok((addr("203.0.113.10:443"), Protocol::Tcp))
+        );
+        assert_eq!(
+            parse_to("203.0.113.10:443/udp"),
+            Ok((addr("203.0.113.10:443"), Protocol::Udp))
+        );
+        assert_eq!(
+            parse_to("[2001:db8::1]:443"),
+            Ok((addr("[2001:db8::1]:443"), Protocol::Tcp))
+        );
+        for text in [
+            "",
+            "203.0.113.10",
+            "203.0.113.10/TCP",
+            "shop:443/TCP",
+            "203.0.113.10:443/SCTP",
+            "203.0.113.10:443/",
+        ] {
             assert!(parse_to(text).is_err(), "{text}");
         }
     }

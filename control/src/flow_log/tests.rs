@@ -59,7 +59,9 @@ fn written(log: &FlowLog) -> u64 {
 
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -109,7 +111,8 @@ fn nothing_is_wanted_until_a_path_is_configured() {
     let log = FlowLog::start("fra1").unwrap();
     assert!(!log.wants());
 
-    log.configure(Some(&dir.path().join("flows.jsonl")), 1.0).unwrap();
+    log.configure(Some(&dir.path().join("flows.jsonl")), 1.0)
+        .unwrap();
     assert!(log.wants());
     log.configure(None, 1.0).unwrap();
     assert!(!log.wants());
@@ -128,14 +131,20 @@ fn what_is_queued_at_the_end_is_written_and_an_existing_file_is_kept() {
     }
     drop(log);
 
-    let ids: Vec<_> = lines(&path).iter().map(|l| l["flow_id"].as_u64().unwrap()).collect();
+    let ids: Vec<_> = lines(&path)
+        .iter()
+        .map(|l| l["flow_id"].as_u64().unwrap())
+        .collect();
     assert_eq!(ids, (0..=1000).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_file_that_was_rotated_away_is_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let (path, old) = (dir.path().join("flows.jsonl"), dir.path().join("flows.jsonl.1"));
+    let (path, old) = (
+        dir.path().join("flows.jsonl"),
+        dir.path().join("flows.jsonl.1"),
+    );
     let log = FlowLog::start("fra1").unwrap();
     log.configure(Some(&path), 1.0).unwrap();
     log.record(record(1));
@@ -171,7 +180,9 @@ fn a_path_that_cannot_be_opened_is_refused_and_the_old_one_stays() {
     let log = FlowLog::start("fra1").unwrap();
     log.configure(Some(&path), 1.0).unwrap();
 
-    let error = log.configure(Some(&dir.path().join("no/such/flows.jsonl")), 1.0).unwrap_err();
+    let error = log
+        .configure(Some(&dir.path().join("no/such/flows.jsonl")), 1.0)
+        .unwrap_err();
     assert!(error.to_string().contains("no/such/flows.jsonl"), "{error}");
     log.record(record(1));
     drop(log);
@@ -184,7 +195,9 @@ fn a_full_disk_is_counted_and_does_not_stop_the_writer() {
     log.configure(Some(Path::new("/dev/full")), 1.0).unwrap();
 
     log.record(record(1));
-    wait_for("the failure", || log.stats().failed.load(Ordering::Relaxed) == 1);
+    wait_for("the failure", || {
+        log.stats().failed.load(Ordering::Relaxed) == 1
+    });
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("flows.jsonl");
     log.configure(Some(&path), 1.0).unwrap();
@@ -209,10 +222,16 @@ fn every_record_is_counted_once_whatever_became_of_it() {
         count(&stats.written) + count(&stats.dropped) + count(&stats.sampled_out) == 40_000
     });
     let kept = 40_000 - count(&stats.sampled_out);
-    assert!((9_500..10_500).contains(&kept), "{kept} of 40000 in a sample of a quarter");
+    assert!(
+        (9_500..10_500).contains(&kept),
+        "{kept} of 40000 in a sample of a quarter"
+    );
     let written = count(&stats.written);
     drop(log);
-    let ids: BTreeSet<_> = lines(&path).iter().map(|l| l["flow_id"].as_u64().unwrap()).collect();
+    let ids: BTreeSet<_> = lines(&path)
+        .iter()
+        .map(|l| l["flow_id"].as_u64().unwrap())
+        .collect();
     assert_eq!(ids.len() as u64, written);
 }
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use portolan_config::stats::Histogram;
 use prometheus::core::Desc;
 use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram as HistogramValue, LabelPair, Metric, MetricFamily, MetricType,
+    Bucket, Counter, Gauge, Histogram as HistogramValue, LabelPair, Metric, MetricFamily,
+    MetricType,
 };
 
 /// Series of one family; the rest is summed. What a scrape of a few megabytes and a Prometheus of ordinary size bear.
@@ -21,33 +22,117 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 29] = {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     [
         ("flows_total", COUNTER, "Flows that have ended, by cause."),
-        ("flows_active", GAUGE, "Flows now; _other are those of listeners that have left the configuration."),
-        ("flow_bytes_total", COUNTER, "Payload bytes; in is from clients, out is to clients."),
-        ("connect_seconds", HISTOGRAM, "Time from accepting a flow to a connected endpoint."),
-        ("connect_failures_total", COUNTER, "Connects to endpoints that failed, by cause."),
-        ("retries_total", COUNTER, "Connects to a further candidate after a failed one."),
-        ("hedges_total", COUNTER, "Second endpoints that were raced, by what came of it."),
-        ("endpoint_up", GAUGE, "Whether the endpoint is up; _other counts the rest that is."),
-        ("endpoint_latency_seconds", GAUGE, "Smoothed round trip to the endpoint; 0 while unknown; _other is the sum of the rest."),
-        ("endpoint_transitions_total", COUNTER, "Changes of the endpoint's health."),
+        (
+            "flows_active",
+            GAUGE,
+            "Flows now; _other are those of listeners that have left the configuration.",
+        ),
+        (
+            "flow_bytes_total",
+            COUNTER,
+            "Payload bytes; in is from clients, out is to clients.",
+        ),
+        (
+            "connect_seconds",
+            HISTOGRAM,
+            "Time from accepting a flow to a connected endpoint.",
+        ),
+        (
+            "connect_failures_total",
+            COUNTER,
+            "Connects to endpoints that failed, by cause.",
+        ),
+        (
+            "retries_total",
+            COUNTER,
+            "Connects to a further candidate after a failed one.",
+        ),
+        (
+            "hedges_total",
+            COUNTER,
+            "Second endpoints that were raced, by what came of it.",
+        ),
+        (
+            "endpoint_up",
+            GAUGE,
+            "Whether the endpoint is up; _other counts the rest that is.",
+        ),
+        (
+            "endpoint_latency_seconds",
+            GAUGE,
+            "Smoothed round trip to the endpoint; 0 while unknown; _other is the sum of the rest.",
+        ),
+        (
+            "endpoint_transitions_total",
+            COUNTER,
+            "Changes of the endpoint's health.",
+        ),
         ("endpoint_flows_active", GAUGE, "Flows now, by endpoint."),
         ("endpoint_flows_total", COUNTER, "Flows ever, by endpoint."),
-        ("endpoint_bytes_total", COUNTER, "Payload bytes by endpoint; in is from clients, out is to clients."),
-        ("endpoint_connect_failures_total", COUNTER, "Connects that failed, by endpoint."),
-        ("detection_seconds", HISTOGRAM, "Time from the first evidence of a fault to the decision that an endpoint is down."),
+        (
+            "endpoint_bytes_total",
+            COUNTER,
+            "Payload bytes by endpoint; in is from clients, out is to clients.",
+        ),
+        (
+            "endpoint_connect_failures_total",
+            COUNTER,
+            "Connects that failed, by endpoint.",
+        ),
+        (
+            "detection_seconds",
+            HISTOGRAM,
+            "Time from the first evidence of a fault to the decision that an endpoint is down.",
+        ),
         ("probe_results_total", COUNTER, "Health probes by result."),
-        ("snapshot_generation", GAUGE, "Generation of the snapshot that the data path runs on."),
+        (
+            "snapshot_generation",
+            GAUGE,
+            "Generation of the snapshot that the data path runs on.",
+        ),
         ("compile_seconds", HISTOGRAM, "Time to compile a snapshot."),
-        ("config_reload_success", GAUGE, "1 when the newest configuration is in force, 0 when it was refused."),
-        ("limit_hits_total", COUNTER, "Flows refused, by the limit that refused them."),
-        ("accept_errors_total", COUNTER, "Accepts that failed for want of descriptors, memory or network."),
-        ("proxy_header_errors_total", COUNTER, "Connections closed for a PROXY header that was missing, late or malformed."),
-        ("signals_dropped_total", COUNTER, "Signals of live flows that found the health side's queue full."),
-        ("flow_records_total", COUNTER, "Flow records by what became of them."),
+        (
+            "config_reload_success",
+            GAUGE,
+            "1 when the newest configuration is in force, 0 when it was refused.",
+        ),
+        (
+            "limit_hits_total",
+            COUNTER,
+            "Flows refused, by the limit that refused them.",
+        ),
+        (
+            "accept_errors_total",
+            COUNTER,
+            "Accepts that failed for want of descriptors, memory or network.",
+        ),
+        (
+            "proxy_header_errors_total",
+            COUNTER,
+            "Connections closed for a PROXY header that was missing, late or malformed.",
+        ),
+        (
+            "signals_dropped_total",
+            COUNTER,
+            "Signals of live flows that found the health side's queue full.",
+        ),
+        (
+            "flow_records_total",
+            COUNTER,
+            "Flow records by what became of them.",
+        ),
         ("ready", GAUGE, "1 when new flows should come to this PoP."),
         ("flows_limit", GAUGE, "The most flows at once."),
-        ("open_descriptors", GAUGE, "Descriptors that this process holds."),
-        ("relay_mode", GAUGE, "1 for the way in which flows are relayed."),
+        (
+            "open_descriptors",
+            GAUGE,
+            "Descriptors that this process holds.",
+        ),
+        (
+            "relay_mode",
+            GAUGE,
+            "1 for the way in which flows are relayed.",
+        ),
         ("build_info", GAUGE, "1, with the version."),
     ]
 };
@@ -57,8 +142,13 @@ pub(super) fn descriptions() -> Vec<Desc> {
     FAMILIES
         .iter()
         .map(|(name, _, help)| {
-            Desc::new(format!("{PREFIX}{name}"), (*help).to_owned(), Vec::new(), HashMap::new())
-                .expect("the table holds valid names")
+            Desc::new(
+                format!("{PREFIX}{name}"),
+                (*help).to_owned(),
+                Vec::new(),
+                HashMap::new(),
+            )
+            .expect("the table holds valid names")
         })
         .collect()
 }
@@ -75,17 +165,26 @@ impl<'a> Scopes<'a> {
     pub(super) fn listeners(rows: impl Iterator<Item = [&'a str; 2]>) -> Self {
         Scopes {
             keys: &["accelerator", "listener"],
-            rows: rows.map(|[accelerator, listener]| [accelerator, listener, "", ""]).collect(),
+            rows: rows
+                .map(|[accelerator, listener]| [accelerator, listener, "", ""])
+                .collect(),
         }
     }
 
     /// Accelerator, listener, region and endpoint.
     pub(super) fn endpoints(rows: impl Iterator<Item = [&'a str; 4]>) -> Self {
-        Scopes { keys: &["accelerator", "listener", "region", "endpoint"], rows: rows.collect() }
+        Scopes {
+            keys: &["accelerator", "listener", "region", "endpoint"],
+            rows: rows.collect(),
+        }
     }
 
     fn labels(&self, row: usize) -> Vec<LabelPair> {
-        self.keys.iter().zip(self.rows[row]).map(|(key, value)| pair(key, value)).collect()
+        self.keys
+            .iter()
+            .zip(self.rows[row])
+            .map(|(key, value)| pair(key, value))
+            .collect()
     }
 
     fn other_labels(&self) -> Vec<LabelPair> {
@@ -120,7 +219,10 @@ pub(super) struct Page {
 impl Page {
     /// A family gets about `limit` series at most.
     pub(super) fn new(limit: usize) -> Self {
-        Page { limit, families: Vec::with_capacity(FAMILIES.len()) }
+        Page {
+            limit,
+            families: Vec::with_capacity(FAMILIES.len()),
+        }
     }
 
     /// The families.
@@ -142,7 +244,13 @@ impl Page {
     }
 
     /// A series for each scope and value of `label`; `read` takes the indices of both.
-    pub(super) fn scoped(&mut self, name: &str, scopes: &Scopes<'_>, label: Label<'_>, read: impl Fn(usize, usize) -> f64) {
+    pub(super) fn scoped(
+        &mut self,
+        name: &str,
+        scopes: &Scopes<'_>,
+        label: Label<'_>,
+        read: impl Fn(usize, usize) -> f64,
+    ) {
         self.scoped_and_rest(name, scopes, label, None, read);
     }
 
@@ -160,12 +268,18 @@ impl Page {
             let mut series = Vec::with_capacity((kept + 1) * label.1.len());
             for row in 0..kept {
                 for value in 0..label.1.len() {
-                    series.push(number(kind, label.add(value, scopes.labels(row)), read(row, value)));
+                    series.push(number(
+                        kind,
+                        label.add(value, scopes.labels(row)),
+                        read(row, value),
+                    ));
                 }
             }
             if kept < scopes.rows.len() || kept == 0 || rest.is_some() {
                 for value in 0..label.1.len() {
-                    let sum = (kept..scopes.rows.len()).map(|row| read(row, value)).sum::<f64>();
+                    let sum = (kept..scopes.rows.len())
+                        .map(|row| read(row, value))
+                        .sum::<f64>();
                     let sum = sum + rest.unwrap_or(0.0);
                     series.push(number(kind, label.add(value, scopes.other_labels()), sum));
                 }
@@ -180,7 +294,12 @@ impl Page {
     }
 
     /// A histogram for each scope.
-    pub(super) fn histograms<'h>(&mut self, name: &str, scopes: &Scopes<'_>, read: impl Fn(usize) -> &'h Histogram) {
+    pub(super) fn histograms<'h>(
+        &mut self,
+        name: &str,
+        scopes: &Scopes<'_>,
+        read: impl Fn(usize) -> &'h Histogram,
+    ) {
         let kept = self.kept(scopes, Histogram::BOUNDS.len() + 3);
         self.push(name, |_| {
             let one = |row| Cumulative::of(read(row)).metric(scopes.labels(row));
@@ -202,7 +321,9 @@ impl Page {
     fn push(&mut self, name: &str, series: impl FnOnce(MetricType) -> Vec<Metric>) {
         let known = FAMILIES.iter().find(|(known, ..)| *known == name);
         debug_assert!(known.is_some(), "{name} is not in the table");
-        let Some((name, kind, help)) = known else { return };
+        let Some((name, kind, help)) = known else {
+            return;
+        };
         let mut family = MetricFamily::default();
         family.set_name(format!("{PREFIX}{name}"));
         family.set_help((*help).to_owned());
@@ -249,19 +370,25 @@ impl Cumulative {
 
     fn add(&mut self, histogram: &Histogram) {
         let (counts, sum) = histogram.read();
-        self.counts.iter_mut().zip(counts).for_each(|(all, one)| *all += one);
+        self.counts
+            .iter_mut()
+            .zip(counts)
+            .for_each(|(all, one)| *all += one);
         self.sum += sum;
     }
 
     fn metric(&self, labels: Vec<LabelPair>) -> Metric {
         let mut below = 0;
-        let buckets = Histogram::BOUNDS.iter().zip(self.counts).map(|(bound, count)| {
-            below += count;
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(*bound);
-            bucket.set_cumulative_count(below);
-            bucket
-        });
+        let buckets = Histogram::BOUNDS
+            .iter()
+            .zip(self.counts)
+            .map(|(bound, count)| {
+                below += count;
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(*bound);
+                bucket.set_cumulative_count(below);
+                bucket
+            });
         let mut histogram = HistogramValue::default();
         histogram.set_bucket(buckets.collect());
         histogram.set_sample_count(self.counts.iter().sum());

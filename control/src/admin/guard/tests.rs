@@ -8,9 +8,18 @@ const PASS: Option<&str> = None;
 fn judged(listen: &str, mutates: bool, headers: &[(&str, &str)]) -> Option<&'static str> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+        map.append(
+            HeaderName::try_from(*name).unwrap(),
+            HeaderValue::from_str(value).unwrap(),
+        );
     }
-    judge(&Uri::from_static("/api/v1/state"), &map, mutates, listen.parse().unwrap()).err()
+    judge(
+        &Uri::from_static("/api/v1/state"),
+        &map,
+        mutates,
+        listen.parse().unwrap(),
+    )
+    .err()
 }
 
 #[test]
@@ -37,14 +46,25 @@ fn the_host_is_loopback_or_where_we_listen() {
         ("::", "[2001:db8::1]:9900", true),
         ("0.0.0.0", "evil.example:9900", false),
     ] {
-        assert_eq!(judged(listen, false, &[("host", host)]).is_none(), pass, "{host} at {listen}");
+        assert_eq!(
+            judged(listen, false, &[("host", host)]).is_none(),
+            pass,
+            "{host} at {listen}"
+        );
     }
 }
 
 #[test]
 fn no_host_at_all_is_an_old_client_and_two_are_a_trick() {
     assert_eq!(judged(LOOPBACK, false, &[]), PASS);
-    assert!(judged(LOOPBACK, false, &[("host", "localhost"), ("host", "localhost")]).is_some());
+    assert!(
+        judged(
+            LOOPBACK,
+            false,
+            &[("host", "localhost"), ("host", "localhost")]
+        )
+        .is_some()
+    );
 }
 
 #[test]
@@ -52,7 +72,13 @@ fn an_absolute_request_line_is_judged_like_a_host() {
     let judged = |uri: &'static str, host: &str| {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
-        judge(&Uri::from_static(uri), &headers, false, LOOPBACK.parse().unwrap()).err()
+        judge(
+            &Uri::from_static(uri),
+            &headers,
+            false,
+            LOOPBACK.parse().unwrap(),
+        )
+        .err()
     };
     assert_eq!(judged("http://localhost/livez", "localhost"), PASS);
     assert!(judged("http://evil.example/livez", "evil.example").is_some());
@@ -71,7 +97,11 @@ fn the_origin_is_the_page_itself() {
         ("file://", false),
     ] {
         let headers = [("host", "localhost:9900"), ("origin", origin)];
-        assert_eq!(judged(LOOPBACK, false, &headers).is_none(), pass, "{origin}");
+        assert_eq!(
+            judged(LOOPBACK, false, &headers).is_none(),
+            pass,
+            "{origin}"
+        );
         assert_eq!(judged(LOOPBACK, true, &headers).is_none(), pass, "{origin}");
     }
     assert!(judged(LOOPBACK, false, &[("origin", "http://localhost")]).is_some());
@@ -87,6 +117,10 @@ fn another_site_may_link_to_us_but_not_change_anything() {
         ("cross-site", false, true),
     ] {
         let headers = [("host", "localhost"), ("sec-fetch-site", site)];
-        assert_eq!(judged(LOOPBACK, mutates, &headers).is_none(), pass, "{site}");
+        assert_eq!(
+            judged(LOOPBACK, mutates, &headers).is_none(),
+            pass,
+            "{site}"
+        );
     }
 }
