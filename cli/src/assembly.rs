@@ -13,11 +13,16 @@ use portolan_config::model::{Config, Protocol};
 use portolan_config::signal::{Signal, SignalSink};
 use portolan_config::snapshot::Snapshot;
 use portolan_config::stats::EdgeStats;
+use portolan_control::admin::{Admin, AdminOptions};
 use portolan_control::data_plane::{Binding, DataPlane};
+use portolan_control::event::EventKind;
 use portolan_control::flow_log::FlowLog;
-use portolan_control::{ControlHandle, Controller, ControllerOptions};
+use portolan_control::{ControlHandle, Controller, ControllerOptions, readiness};
 use portolan_proxy::{BindState, Edge, EdgeOptions};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{error, warn};
 
 /// A burst of trouble, a few hundred flows on each of several workers, fits; what is beyond it would say the same again.
 const PENDING_SIGNALS: usize = 4096;
@@ -40,6 +45,7 @@ pub(crate) struct Assembly {
     pub(crate) control: ControlHandle,
     plane: Arc<Plane>,
     flow_log: Arc<FlowLog>,
+    services: JoinSet<()>,
 }
 
 impl Assembly {
@@ -71,7 +77,8 @@ impl Assembly {
             stats: edge.stats(),
             edge: RwLock::new(Some(edge)),
         });
-        let readiness = config.readiness.map(bind_readiness).transpose()?;
+        let token_file = config.admin.token_file.clone();
+        let ready = config.readiness.map(bind_readiness).transpose()?;
         let state_path = keep_drains.then(|| config.pop.state_file.clone());
         let control = Controller::start(
             ControllerOptions {
@@ -83,10 +90,31 @@ impl Assembly {
             },
             signals,
         );
+        let mut services = JoinSet::new();
+        let page = Admin::new(AdminOptions {
+            control: control.clone(),
+            flow_log: Arc::clone(&flow_log),
+            token_file,
+        })?;
+        services.spawn(async move {
+            if let Err(error) = page.serve(admin).await {
+                error!(%error, "the admin listener has ended");
+            }
+        });
+        if let Some(listener) = ready {
+            let control = control.clone();
+            services.spawn(async move {
+                if let Err(error) = readiness::serve(listener, control).await {
+                    error!(%error, "the readiness listener has ended");
+                }
+            });
+        }
+        services.spawn(follow_reloads(control.clone(), Arc::clone(&flow_log)));
         Ok(Self {
             control,
             plane,
             flow_log,
+            services,
         })
     }
 
@@ -116,10 +144,37 @@ impl Assembly {
         self.plane.ask((), Edge::stop_accepting);
     }
 
-    /// Resets what is left and writes out the last flow records. Blocks for a few milliseconds.
-    pub(crate) fn end(self) {
+    /// Resets what is left, stops answering, and writes out the last flow records.
+    pub(crate) async fn end(mut self) {
         self.plane.end();
+        self.services.shutdown().await;
         drop(self.flow_log);
+    }
+}
+
+/// The flow log goes where the newest file says.
+async fn follow_reloads(control: ControlHandle, flow_log: Arc<FlowLog>) {
+    let mut events = control.events();
+    loop {
+        match events.recv().await {
+            Ok(event) => match event.what {
+                EventKind::Reload { error: None, .. } => {}
+                EventKind::Reload { error: Some(_), .. }
+                | EventKind::Health { .. }
+                | EventKind::Generation { .. }
+                | EventKind::Drain { .. }
+                | EventKind::Undrain { .. }
+                | EventKind::Verdict { .. }
+                | EventKind::Warning { .. } => continue,
+            },
+            // What was missed may have been a reload, and configuring twice does no harm.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+        let log = &control.config().log;
+        if let Err(error) = flow_log.configure(log.flow_log.as_deref(), log.sample) {
+            warn!("{error}");
+        }
     }
 }
 

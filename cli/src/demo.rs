@@ -144,7 +144,7 @@ impl Stage {
             self.go_on(&mut story).await?;
         }
         drop(clients);
-        self.edge.end();
+        self.edge.end().await;
         let code = if complaints.is_empty() {
             EXIT_DONE
         } else {

@@ -288,6 +288,6 @@ async fn shut_down(edge: Assembly, signals: &mut Signals) {
         }
     }
     let left = edge.active_flows();
-    edge.end();
+    edge.end().await;
     info!(reset = left, "ended");
 }
