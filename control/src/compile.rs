@@ -70,7 +70,11 @@ impl Touched {
 /// The next snapshot; `None` when it would say what the previous one says.
 pub(crate) fn compile(previous: &Snapshot, inputs: &Inputs<'_>) -> Option<Snapshot> {
     // The counters are interned, so their address is a listener's identity over generations.
-    let before: HashMap<_, _> = previous.listeners.iter().map(|l| (Arc::as_ptr(&l.stats), l)).collect();
+    let before: HashMap<_, _> = previous
+        .listeners
+        .iter()
+        .map(|l| (Arc::as_ptr(&l.stats), l))
+        .collect();
     let mut listeners = Vec::with_capacity(inputs.layout.listeners.len());
     for (index, layout) in inputs.layout.listeners.iter().enumerate() {
         if layout.enabled {
@@ -81,7 +85,11 @@ pub(crate) fn compile(previous: &Snapshot, inputs: &Inputs<'_>) -> Option<Snapsh
     let same = previous.generation > 0
         && Arc::ptr_eq(&previous.verdicts, inputs.verdicts)
         && previous.listeners.len() == listeners.len()
-        && previous.listeners.iter().zip(&listeners).all(|(old, new)| Arc::ptr_eq(old, new));
+        && previous
+            .listeners
+            .iter()
+            .zip(&listeners)
+            .all(|(old, new)| Arc::ptr_eq(old, new));
     (!same).then(|| Snapshot {
         generation: previous.generation + 1,
         listeners,
@@ -98,12 +106,21 @@ fn compile_listener(
     let order = &inputs.orders[index];
     let compile_one = |group: &usize| {
         let layout_group = &layout.groups[*group];
-        let old_group = old.and_then(|old| old.groups.iter().find(|g| g.region == layout_group.region));
+        let old_group =
+            old.and_then(|old| old.groups.iter().find(|g| g.region == layout_group.region));
         match old_group {
             Some(old_group) if !inputs.touched.holds(index, *group) => old_group.clone(),
             Some(_) | None => {
-                let affinity_stays = old.is_some_and(|old| old.client_affinity == layout.client_affinity);
-                compile_group(old_group, layout, layout_group, order.distance(*group), affinity_stays, inputs)
+                let affinity_stays =
+                    old.is_some_and(|old| old.client_affinity == layout.client_affinity);
+                compile_group(
+                    old_group,
+                    layout,
+                    layout_group,
+                    order.distance(*group),
+                    affinity_stays,
+                    inputs,
+                )
             }
         }
     };
@@ -123,7 +140,11 @@ fn compile_listener(
     }
 }
 
-fn is_same_listener(old: &ListenerSnapshot, layout: &ListenerLayout, groups: &[Arc<GroupSnapshot>]) -> bool {
+fn is_same_listener(
+    old: &ListenerSnapshot,
+    layout: &ListenerLayout,
+    groups: &[Arc<GroupSnapshot>],
+) -> bool {
     let ListenerSnapshot {
         accelerator,
         protocol,
@@ -142,7 +163,10 @@ fn is_same_listener(old: &ListenerSnapshot, layout: &ListenerLayout, groups: &[A
         && *client_affinity == layout.client_affinity
         && *settings == layout.settings
         && old_groups.len() == groups.len()
-        && old_groups.iter().zip(groups).all(|(old, new)| Arc::ptr_eq(old, new))
+        && old_groups
+            .iter()
+            .zip(groups)
+            .all(|(old, new)| Arc::ptr_eq(old, new))
 }
 
 fn compile_group(
@@ -250,7 +274,10 @@ fn is_same_group(
         && *port_overrides == layout.port_overrides
         && *settings == layout.settings
         && endpoints.len() == new_endpoints.len()
-        && endpoints.iter().zip(new_endpoints).all(|(old, new)| is_same_endpoint(old, new))
+        && endpoints
+            .iter()
+            .zip(new_endpoints)
+            .all(|(old, new)| is_same_endpoint(old, new))
 }
 
 fn is_same_endpoint(old: &EndpointSnapshot, new: &EndpointSnapshot) -> bool {
@@ -276,16 +303,28 @@ fn is_same_endpoint(old: &EndpointSnapshot, new: &EndpointSnapshot) -> bool {
         && *health == new.health
         && *reason == new.reason
         && addresses.len() == new.addresses.len()
-        && addresses.iter().zip(&new.addresses).all(|(old, new)| is_same_address(old, new))
+        && addresses
+            .iter()
+            .zip(&new.addresses)
+            .all(|(old, new)| is_same_address(old, new))
 }
 
 fn is_same_address(old: &AddressSnapshot, new: &AddressSnapshot) -> bool {
-    let AddressSnapshot { ip, health, rtt, live } = old;
+    let AddressSnapshot {
+        ip,
+        health,
+        rtt,
+        live,
+    } = old;
     Arc::ptr_eq(live, &new.live) && *ip == new.ip && *health == new.health && *rtt == new.rtt
 }
 
 fn has_same_weights(old: &[EndpointSnapshot], new: &[EndpointSnapshot]) -> bool {
-    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| old.id == new.id && old.weight == new.weight)
+    old.len() == new.len()
+        && old
+            .iter()
+            .zip(new)
+            .all(|(old, new)| old.id == new.id && old.weight == new.weight)
 }
 
 #[cfg(test)]

@@ -85,7 +85,15 @@ impl Surroundings for Known<'_> {
 impl Core {
     /// Publishes the first snapshot.
     pub(crate) fn new(beginning: Beginning, now: Instant) -> Core {
-        let Beginning { shared, checker, config, config_view, file_warnings, drains, state_warnings } = beginning;
+        let Beginning {
+            shared,
+            checker,
+            config,
+            config_view,
+            file_warnings,
+            drains,
+            state_warnings,
+        } = beginning;
         let mut core = Core {
             shared,
             checker,
@@ -112,7 +120,13 @@ impl Core {
     }
 
     /// Takes another configuration into force.
-    pub(crate) fn configure(&mut self, config: Config, warnings: Vec<String>, now: Instant, wall: SystemTime) {
+    pub(crate) fn configure(
+        &mut self,
+        config: Config,
+        warnings: Vec<String>,
+        now: Instant,
+        wall: SystemTime,
+    ) {
         self.config = Arc::new(config);
         self.config_view.generation += 1;
         self.config_view.loaded_at = drains::rfc3339(wall);
@@ -125,17 +139,25 @@ impl Core {
         }
     }
 
-    /// Notes how the last reading of the file went, and tells.
-    pub(crate) fn note_reload(&mut self, error: Option<String>) {
-        self.config_view.error.clone_from(&error);
-        self.shared.tell(EventKind::Reload { generation: self.config_view.generation, error });
-        self.share();
+    /// Notes how a reading of the file went, and tells when that is news.
+    pub(crate) fn note_reload(&mut self, error: Option<String>, changed: bool) {
+        if changed || self.config_view.error != error {
+            self.config_view.error.clone_from(&error);
+            let generation = self.config_view.generation;
+            self.shared.tell(EventKind::Reload { generation, error });
+            self.share();
+        }
     }
 
     /// Everything an operator should know.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let restart = reload::needs_restart(&self.started_with, &self.config);
-        [self.file_warnings.clone(), restart, self.state_warnings.clone()].concat()
+        [
+            self.file_warnings.clone(),
+            restart,
+            self.state_warnings.clone(),
+        ]
+        .concat()
     }
 
     pub(crate) fn config(&self) -> &Arc<Config> {
@@ -160,7 +182,10 @@ impl Core {
 
     /// Takes the answer for a name.
     pub(crate) fn answered(&mut self, name: &str, answer: Answer, now: Instant) {
-        if self.names.answered(name, answer, self.config.resolver.stale_for, now) {
+        if self
+            .names
+            .answered(name, answer, self.config.resolver.stale_for, now)
+        {
             self.lay_out(now);
         }
     }
@@ -203,7 +228,12 @@ impl Core {
     }
 
     /// Ends drains; whether there was one.
-    pub(crate) fn undrain(&mut self, endpoint: &EndpointId, region: Option<&Region>, now: Instant) -> bool {
+    pub(crate) fn undrain(
+        &mut self,
+        endpoint: &EndpointId,
+        region: Option<&Region>,
+        now: Instant,
+    ) -> bool {
         let ended = self.drains.remove(endpoint, region);
         self.follow_undrain(&ended, now);
         !ended.is_empty()
@@ -214,9 +244,16 @@ impl Core {
         if self.drains.pop != draining {
             self.drains.pop = draining;
             self.shared.tell(if draining {
-                EventKind::Drain { endpoint: None, region: None, until: None }
+                EventKind::Drain {
+                    endpoint: None,
+                    region: None,
+                    until: None,
+                }
             } else {
-                EventKind::Undrain { endpoint: None, region: None }
+                EventKind::Undrain {
+                    endpoint: None,
+                    region: None,
+                }
             });
         }
     }
@@ -238,7 +275,10 @@ impl Core {
         self.lay_out(now);
         for drain in ended {
             let view = drain.view();
-            self.shared.tell(EventKind::Undrain { endpoint: Some(view.endpoint), region: view.region });
+            self.shared.tell(EventKind::Undrain {
+                endpoint: Some(view.endpoint),
+                region: view.region,
+            });
         }
     }
 
@@ -251,14 +291,20 @@ impl Core {
     fn lay_out(&mut self, now: Instant) {
         // What happened up to here belongs to the old layout; taken first, so that no change is lost between the two.
         self.observe_health(now);
-        let known = Known { names: &self.names, drains: &self.drains };
+        let known = Known {
+            names: &self.names,
+            drains: &self.drains,
+        };
         let new = Layout::build(&self.config, &known, &mut self.registry);
         self.checker.set_targets(new.targets.clone());
         let old_index = std::mem::take(&mut self.target_index);
-        let health = new.targets.iter().map(|target| match old_index.get(target) {
-            Some(index) => self.health[*index].clone(),
-            None => self.checker.health(target).map(Arc::new),
-        });
+        let health = new
+            .targets
+            .iter()
+            .map(|target| match old_index.get(target) {
+                Some(index) => self.health[*index].clone(),
+                None => self.checker.health(target).map(Arc::new),
+            });
         let health: HealthTable = health.collect();
         self.target_index = new.targets.iter().cloned().zip(0..).collect();
         let old = std::mem::replace(&mut self.layout, Arc::new(new));
@@ -271,10 +317,16 @@ impl Core {
     }
 
     fn carry_orders(&mut self, old: &Layout) {
-        let by_listener = old.listeners.iter().map(|listener| Arc::as_ptr(&listener.stats));
-        let mut orders: HashMap<_, Order> = by_listener.zip(std::mem::take(&mut self.orders)).collect();
+        let by_listener = old
+            .listeners
+            .iter()
+            .map(|listener| Arc::as_ptr(&listener.stats));
+        let mut orders: HashMap<_, Order> =
+            by_listener.zip(std::mem::take(&mut self.orders)).collect();
         let listeners = self.layout.listeners.iter();
-        self.orders = listeners.map(|l| orders.remove(&Arc::as_ptr(&l.stats)).unwrap_or_default()).collect();
+        self.orders = listeners
+            .map(|l| orders.remove(&Arc::as_ptr(&l.stats)).unwrap_or_default())
+            .collect();
     }
 
     fn rank_all(&mut self, now: Instant) {
@@ -285,10 +337,17 @@ impl Core {
 
     fn rank(&mut self, listener: usize, now: Instant) {
         let order = &mut self.orders[listener];
-        let distances_of = |order: &Order| (0..order.ranking().len()).map(|g| order.distance(g)).collect::<Vec<_>>();
+        let distances_of = |order: &Order| {
+            (0..order.ranking().len())
+                .map(|g| order.distance(g))
+                .collect::<Vec<_>>()
+        };
         // Compared by index: right while the layout is the same, and another one touches everything anyway.
         let before = distances_of(order);
-        order.update(&distances(&self.layout.listeners[listener], &self.health), now);
+        order.update(
+            &distances(&self.layout.listeners[listener], &self.health),
+            now,
+        );
         for (group, distance) in distances_of(order).into_iter().enumerate() {
             if before.get(group) != Some(&distance) {
                 self.touched.add(listener, group);
@@ -298,11 +357,19 @@ impl Core {
 
     /// Compiles, and swaps the snapshot in when it differs from the published one.
     pub(crate) fn publish(&mut self, now: Instant) {
-        let listeners: BTreeSet<usize> = self.touched.groups().map(|(listener, _)| listener).collect();
+        let listeners: BTreeSet<usize> = self
+            .touched
+            .groups()
+            .map(|(listener, _)| listener)
+            .collect();
         for listener in listeners {
             self.rank(listener, now);
         }
-        let world = Surrounding { layout: &self.layout, health: &self.health, checker: &self.checker };
+        let world = Surrounding {
+            layout: &self.layout,
+            health: &self.health,
+            checker: &self.checker,
+        };
         self.verdicts.settle(&world, now);
         self.tell_verdicts(&self.layout.clone());
         let touched = std::mem::replace(&mut self.touched, Touched::nothing());
@@ -321,7 +388,9 @@ impl Core {
         if let Some(snapshot) = compiled {
             self.snapshot = Arc::new(snapshot);
             self.shared.data_plane.publish(self.snapshot.clone());
-            self.shared.tell(EventKind::Generation { generation: self.snapshot.generation });
+            self.shared.tell(EventKind::Generation {
+                generation: self.snapshot.generation,
+            });
         }
         self.share();
     }
@@ -358,15 +427,25 @@ fn distances(listener: &ListenerLayout, health: &HealthTable) -> Vec<Distance> {
             .filter(|endpoint| !endpoint.weight.is_zero())
             .filter_map(|endpoint| health_view::round_trip(endpoint, health))
             .min();
-        Distance { region: group.region.clone(), configured: group.latency, measured }
+        Distance {
+            region: group.region.clone(),
+            configured: group.latency,
+            measured,
+        }
     });
     groups.collect()
 }
 
 /// Every name that a configuration wants resolved.
 fn names_of(config: &Config) -> HashSet<Arc<str>> {
-    let groups = config.accelerators.iter().flat_map(|a| &a.listeners).flat_map(|l| &l.endpoint_groups);
-    let hosts = groups.flat_map(|group| &group.endpoints).map(|endpoint| &endpoint.host);
+    let groups = config
+        .accelerators
+        .iter()
+        .flat_map(|a| &a.listeners)
+        .flat_map(|l| &l.endpoint_groups);
+    let hosts = groups
+        .flat_map(|group| &group.endpoints)
+        .map(|endpoint| &endpoint.host);
     hosts
         .filter_map(|host| match host {
             Host::Ip(_) => None,

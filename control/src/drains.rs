@@ -58,7 +58,9 @@ pub(crate) fn rfc3339(at: SystemTime) -> String {
 impl Drains {
     /// Whether an endpoint drains there.
     pub(crate) fn covers(&self, endpoint: &EndpointId, region: &Region) -> bool {
-        self.endpoints.iter().any(|drain| drain.covers(endpoint, region))
+        self.endpoints
+            .iter()
+            .any(|drain| drain.covers(endpoint, region))
     }
 
     /// All of them.
@@ -75,7 +77,10 @@ impl Drains {
         now: SystemTime,
     ) -> Option<&Drain> {
         let until = lasts.and_then(|lasts| now.checked_add(lasts));
-        let known = self.endpoints.iter().position(|d| d.endpoint == endpoint && d.region == region);
+        let known = self
+            .endpoints
+            .iter()
+            .position(|d| d.endpoint == endpoint && d.region == region);
         let index = match known {
             Some(index) => {
                 self.endpoints[index].until = until;
@@ -83,7 +88,12 @@ impl Drains {
             }
             None if self.endpoints.len() >= MOST_DRAINS => return None,
             None => {
-                self.endpoints.push(Drain { endpoint, region, since: now, until });
+                self.endpoints.push(Drain {
+                    endpoint,
+                    region,
+                    since: now,
+                    until,
+                });
                 self.endpoints.len() - 1
             }
         };
@@ -92,7 +102,9 @@ impl Drains {
 
     /// Ends the drain of an endpoint in that region, or every drain of it. Tells those that ended.
     pub(crate) fn remove(&mut self, endpoint: &EndpointId, region: Option<&Region>) -> Vec<Drain> {
-        self.take(|drain| drain.endpoint == *endpoint && (region.is_none() || drain.region.as_ref() == region))
+        self.take(|drain| {
+            drain.endpoint == *endpoint && (region.is_none() || drain.region.as_ref() == region)
+        })
     }
 
     /// Ends those whose time is over. Tells them.
@@ -101,7 +113,9 @@ impl Drains {
     }
 
     fn take(&mut self, ends: impl Fn(&Drain) -> bool) -> Vec<Drain> {
-        let (ended, stay) = std::mem::take(&mut self.endpoints).into_iter().partition(ends);
+        let (ended, stay) = std::mem::take(&mut self.endpoints)
+            .into_iter()
+            .partition(ends);
         self.endpoints = stay;
         ended
     }
@@ -113,7 +127,10 @@ pub(crate) enum LoadError {
     #[error("{path}: {source}", path = path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{path}: not a state file: {source}", path = path.display())]
-    Malformed { path: PathBuf, source: serde_json::Error },
+    Malformed {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error("{path}: version {found}, this release writes version {VERSION}", path = path.display())]
     Version { path: PathBuf, found: u32 },
     #[error("{path}: {what:?} is not a time", path = path.display())]
@@ -139,22 +156,35 @@ pub(crate) fn load(path: &Path) -> Result<Drains, LoadError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Drains::default()),
-        Err(source) => return Err(LoadError::Read { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(LoadError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     parse(&text, path)
 }
 
 fn parse(text: &[u8], path: &Path) -> Result<Drains, LoadError> {
-    let malformed = |source| LoadError::Malformed { path: path.to_owned(), source };
+    let malformed = |source| LoadError::Malformed {
+        path: path.to_owned(),
+        source,
+    };
     // The version first: another one may hold anything else.
     let VersionOnly { version } = serde_json::from_slice(text).map_err(malformed)?;
     if version != VERSION {
-        return Err(LoadError::Version { path: path.to_owned(), found: version });
+        return Err(LoadError::Version {
+            path: path.to_owned(),
+            found: version,
+        });
     }
     let file: StateFile = serde_json::from_slice(text).map_err(malformed)?;
     let time = |text: &str| {
-        humantime::parse_rfc3339_weak(text)
-            .map_err(|_| LoadError::Time { path: path.to_owned(), what: text.to_owned() })
+        humantime::parse_rfc3339_weak(text).map_err(|_| LoadError::Time {
+            path: path.to_owned(),
+            what: text.to_owned(),
+        })
     };
     let mut endpoints = Vec::new();
     for view in file.drains.into_iter().take(MOST_DRAINS) {
@@ -165,7 +195,10 @@ fn parse(text: &[u8], path: &Path) -> Result<Drains, LoadError> {
             region: view.region.map(Region::new),
         });
     }
-    Ok(Drains { pop: file.pop_draining, endpoints })
+    Ok(Drains {
+        pop: file.pop_draining,
+        endpoints,
+    })
 }
 
 /// Writes the file so that a crash leaves the old one or the new one, never half of one.

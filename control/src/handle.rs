@@ -30,8 +30,8 @@ use crate::resolve::driver::Askers;
 use crate::state::{ConfigView, DrainView, StateView, build};
 
 pub use self::asking::{
-    DrainError, DrainOutcome, DrainRequest, EndpointMetrics, MetricsView, Place, Readiness, ReloadError, ReloadOutcome,
-    UndrainRequest,
+    DrainError, DrainOutcome, DrainRequest, EndpointMetrics, MetricsView, Place, Readiness,
+    ReloadError, ReloadOutcome, UndrainRequest,
 };
 
 /// What a controller starts from.
@@ -55,9 +55,18 @@ impl Controller {
     /// Publishes the first snapshot before it returns, then watches. Ends when the last handle is dropped.
     /// Must be called within a tokio runtime, whose drivers for io and time it uses.
     pub fn start(options: ControllerOptions, signals: mpsc::Receiver<Signal>) -> ControlHandle {
-        let ControllerOptions { config, warnings, config_path, state_path, data_plane } = options;
+        let ControllerOptions {
+            config,
+            warnings,
+            config_path,
+            state_path,
+            data_plane,
+        } = options;
         let now = Instant::now();
-        let checker = Arc::new(Checker::start(&Handle::current(), CheckerOptions::default()));
+        let checker = Arc::new(Checker::start(
+            &Handle::current(),
+            CheckerOptions::default(),
+        ));
         let config_view = ConfigView {
             generation: 1,
             loaded_at: rfc3339(SystemTime::now()),
@@ -145,7 +154,10 @@ impl Shared {
     pub(crate) fn tell(&self, what: EventKind) {
         if self.events.receiver_count() > 0 {
             // Nobody listening any more is no error.
-            let _ = self.events.send(Event { at: rfc3339(SystemTime::now()), what });
+            let _ = self.events.send(Event {
+                at: rfc3339(SystemTime::now()),
+                what,
+            });
         }
     }
 }
@@ -182,8 +194,14 @@ impl Published {
 
 /// What a handle asks the task to do.
 pub(crate) enum Command {
-    Drain(DrainRequest, oneshot::Sender<Result<DrainOutcome, DrainError>>),
-    Undrain(UndrainRequest, oneshot::Sender<Result<DrainOutcome, DrainError>>),
+    Drain(
+        DrainRequest,
+        oneshot::Sender<Result<DrainOutcome, DrainError>>,
+    ),
+    Undrain(
+        UndrainRequest,
+        oneshot::Sender<Result<DrainOutcome, DrainError>>,
+    ),
     DrainPop(bool, oneshot::Sender<Result<(), DrainError>>),
     Reload(oneshot::Sender<Result<ReloadOutcome, ReloadError>>),
 }
@@ -206,7 +224,10 @@ impl ControlHandle {
 
     /// Whether new flows should come to this PoP.
     pub fn readiness(&self) -> Readiness {
-        self.readiness_of(&self.shared.published.load(), &self.shared.data_plane.bindings())
+        self.readiness_of(
+            &self.shared.published.load(),
+            &self.shared.data_plane.bindings(),
+        )
     }
 
     fn readiness_of(&self, published: &Published, bindings: &[Binding]) -> Readiness {
@@ -224,10 +245,15 @@ impl ControlHandle {
             if without == 0 || self.shared.started.elapsed() >= FIRST_RESULTS {
                 self.shared.had_first_results.store(true, Ordering::Relaxed);
             } else {
-                reasons.push(format!("{without} endpoints have no first probe result yet"));
+                reasons.push(format!(
+                    "{without} endpoints have no first probe result yet"
+                ));
             }
         }
-        Readiness { ready: reasons.is_empty(), reasons }
+        Readiness {
+            ready: reasons.is_empty(),
+            reasons,
+        }
     }
 
     /// Events from now on.
@@ -237,17 +263,23 @@ impl ControlHandle {
 
     /// Gives an endpoint no new flows and lets the existing ones finish, up to the group's `drain_timeout`.
     pub async fn drain(&self, request: DrainRequest) -> Result<DrainOutcome, DrainError> {
-        self.ask(|reply| Command::Drain(request, reply), DrainError::Ended).await
+        self.ask(|reply| Command::Drain(request, reply), DrainError::Ended)
+            .await
     }
 
     /// Takes an endpoint out of its drain.
     pub async fn undrain(&self, request: UndrainRequest) -> Result<DrainOutcome, DrainError> {
-        self.ask(|reply| Command::Undrain(request, reply), DrainError::Ended).await
+        self.ask(|reply| Command::Undrain(request, reply), DrainError::Ended)
+            .await
     }
 
     /// Makes the whole PoP unready, or ready again; flows that come all the same are served.
     pub async fn drain_pop(&self, draining: bool) -> Result<(), DrainError> {
-        self.ask(|reply| Command::DrainPop(draining, reply), DrainError::Ended).await
+        self.ask(
+            |reply| Command::DrainPop(draining, reply),
+            DrainError::Ended,
+        )
+        .await
     }
 
     /// Reads the file again.
@@ -291,16 +323,19 @@ impl ControlHandle {
     pub fn metrics_view(&self) -> MetricsView {
         let published = self.shared.published.load();
         let Published { layout, health, .. } = &**published;
-        let endpoints = layout.endpoints().map(|(listener, group, endpoint)| EndpointMetrics {
-            accelerator: listener.accelerator.clone(),
-            listener: listener.label.clone(),
-            region: group.region.clone(),
-            endpoint: endpoint.id.clone(),
-            up: health_view::of_endpoint(endpoint, health) == HealthState::Up,
-            latency: health_view::round_trip(endpoint, health),
-            transitions: endpoint.transitions.load(Ordering::Relaxed),
-        });
-        let results = ProbeResult::ALL.map(|result| (result.as_str(), self.shared.probes.results(result)));
+        let endpoints = layout
+            .endpoints()
+            .map(|(listener, group, endpoint)| EndpointMetrics {
+                accelerator: listener.accelerator.clone(),
+                listener: listener.label.clone(),
+                region: group.region.clone(),
+                endpoint: endpoint.id.clone(),
+                up: health_view::of_endpoint(endpoint, health) == HealthState::Up,
+                latency: health_view::round_trip(endpoint, health),
+                transitions: endpoint.transitions.load(Ordering::Relaxed),
+            });
+        let results =
+            ProbeResult::ALL.map(|result| (result.as_str(), self.shared.probes.results(result)));
         MetricsView {
             generation: published.snapshot.generation,
             config_reload_success: published.config_view.error.is_none(),

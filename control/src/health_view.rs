@@ -25,7 +25,12 @@ pub(crate) fn of_address<'a>(address: &AddressLayout, table: &'a HealthTable) ->
     let Some(target) = address.target else {
         // Not probed: always up, and live connects are all that is known of its distance.
         let rtt = address.live.connect_time();
-        return AddressView { state: HealthState::Up, rtt, failure: None, health: None };
+        return AddressView {
+            state: HealthState::Up,
+            rtt,
+            failure: None,
+            health: None,
+        };
     };
     let health = table.get(target).and_then(Option::as_deref);
     AddressView {
@@ -42,7 +47,9 @@ pub(crate) fn of_endpoint(endpoint: &EndpointLayout, table: &HealthTable) -> Hea
     for address in &endpoint.addresses {
         state = match (state, of_address(address, table).state) {
             (_, HealthState::Up) => return HealthState::Up,
-            (Some(HealthState::Unknown), _) | (_, HealthState::Unknown) => Some(HealthState::Unknown),
+            (Some(HealthState::Unknown), _) | (_, HealthState::Unknown) => {
+                Some(HealthState::Unknown)
+            }
             (_, HealthState::Down) => Some(HealthState::Down),
         };
     }
@@ -51,15 +58,26 @@ pub(crate) fn of_endpoint(endpoint: &EndpointLayout, table: &HealthTable) -> Hea
 
 /// The lowest round trip among the addresses that are up.
 pub(crate) fn round_trip(endpoint: &EndpointLayout, table: &HealthTable) -> Option<Duration> {
-    let views = endpoint.addresses.iter().map(|address| of_address(address, table));
-    views.filter(|view| view.state == HealthState::Up).filter_map(|view| view.rtt).min()
+    let views = endpoint
+        .addresses
+        .iter()
+        .map(|address| of_address(address, table));
+    views
+        .filter(|view| view.state == HealthState::Up)
+        .filter_map(|view| view.rtt)
+        .min()
 }
 
 /// Since when the endpoint is what it is.
 pub(crate) fn since(endpoint: &EndpointLayout, table: &HealthTable) -> Option<SystemTime> {
     let state = of_endpoint(endpoint, table);
-    let views = endpoint.addresses.iter().map(|address| of_address(address, table));
-    let times = views.filter(|view| view.state == state).filter_map(|view| view.health.map(|h| h.since_wall));
+    let views = endpoint
+        .addresses
+        .iter()
+        .map(|address| of_address(address, table));
+    let times = views
+        .filter(|view| view.state == state)
+        .filter_map(|view| view.health.map(|h| h.since_wall));
     match state {
         // Up since the first address was, down since the last one was.
         HealthState::Up => times.min(),
@@ -69,7 +87,11 @@ pub(crate) fn since(endpoint: &EndpointLayout, table: &HealthTable) -> Option<Sy
 }
 
 /// For people: why the endpoint is not up, and what else there is to say.
-pub(crate) fn reason(endpoint: &EndpointLayout, table: &HealthTable, targets: &[ProbeTarget]) -> Option<String> {
+pub(crate) fn reason(
+    endpoint: &EndpointLayout,
+    table: &HealthTable,
+    targets: &[ProbeTarget],
+) -> Option<String> {
     let note = endpoint.note.as_deref();
     let what = match of_endpoint(endpoint, table) {
         HealthState::Up => None,
@@ -88,7 +110,11 @@ fn why_down(endpoint: &EndpointLayout, table: &HealthTable, targets: &[ProbeTarg
     let first = endpoint.addresses.iter().find_map(|address| {
         let failure = of_address(address, table).failure?;
         let target = &targets[address.target?];
-        Some(format!("{failure} ({} {})", target.check.probe.as_str(), target.address))
+        Some(format!(
+            "{failure} ({} {})",
+            target.check.probe.as_str(),
+            target.address
+        ))
     });
     let first = first.unwrap_or_else(|| "it fails its check".to_owned());
     match endpoint.addresses.len() {

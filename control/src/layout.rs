@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 
 use portolan_config::address::{EndpointAddr, Host};
 use portolan_config::model::{
-    ClientAffinity, Config, Endpoint, EndpointGroup, GroupSettings, HealthCheck, Listener, ListenerSettings,
-    PortOverride, Probe, Protocol,
+    ClientAffinity, Config, Endpoint, EndpointGroup, GroupSettings, HealthCheck, Listener,
+    ListenerSettings, PortOverride, Probe, Protocol,
 };
 use portolan_config::snapshot::{AddressId, AddressLive};
 use portolan_config::stats::{EndpointStats, ListenerStats};
@@ -137,10 +137,18 @@ pub(crate) fn listener_label(protocol: Protocol, ports: &PortSet) -> String {
 
 impl Layout {
     /// Builds it. Names and counters come from the registry, which hands out the same ones for the same things.
-    pub(crate) fn build(config: &Config, surroundings: &dyn Surroundings, registry: &mut Registry) -> Layout {
+    pub(crate) fn build(
+        config: &Config,
+        surroundings: &dyn Surroundings,
+        registry: &mut Registry,
+    ) -> Layout {
         let listeners = || {
             let accelerators = config.accelerators.iter().enumerate();
-            accelerators.flat_map(|(index, acc)| acc.listeners.iter().map(move |listener| (index, acc, listener)))
+            accelerators.flat_map(|(index, acc)| {
+                acc.listeners
+                    .iter()
+                    .map(move |listener| (index, acc, listener))
+            })
         };
         let keys: Vec<ListenerKey> = listeners()
             .map(|(_, accelerator, listener)| ListenerKey {
@@ -150,7 +158,12 @@ impl Layout {
             })
             .collect();
         registry.adopt(&keys);
-        let mut builder = Builder { surroundings, registry, targets: Vec::new(), index: HashMap::new() };
+        let mut builder = Builder {
+            surroundings,
+            registry,
+            targets: Vec::new(),
+            index: HashMap::new(),
+        };
         let mut built = Vec::with_capacity(keys.len());
         for (key, (accelerator_index, accelerator, listener)) in keys.iter().zip(listeners()) {
             let groups = listener.endpoint_groups.iter();
@@ -165,13 +178,25 @@ impl Layout {
                 client_affinity: listener.client_affinity,
                 settings: listener.settings.clone(),
                 stats: builder.registry.listener(key),
-                groups: groups.map(|group| builder.group(key, listener, group)).collect(),
+                groups: groups
+                    .map(|group| builder.group(key, listener, group))
+                    .collect(),
             });
         }
         let targets = builder.targets;
         let (shared_by, spots) = index_spots(&built, targets.len());
-        let mut layout = Layout { listeners: built, targets, shared_by, only_port: Vec::new(), spots };
-        layout.only_port = layout.shared_by.iter().map(|spots| layout.have_one_port(spots)).collect();
+        let mut layout = Layout {
+            listeners: built,
+            targets,
+            shared_by,
+            only_port: Vec::new(),
+            spots,
+        };
+        layout.only_port = layout
+            .shared_by
+            .iter()
+            .map(|spots| layout.have_one_port(spots))
+            .collect();
         layout
     }
 
@@ -181,7 +206,15 @@ impl Layout {
     }
 
     /// The address at a spot of this layout, and everything it belongs to.
-    pub(crate) fn at(&self, spot: Spot) -> (&ListenerLayout, &GroupLayout, &EndpointLayout, &AddressLayout) {
+    pub(crate) fn at(
+        &self,
+        spot: Spot,
+    ) -> (
+        &ListenerLayout,
+        &GroupLayout,
+        &EndpointLayout,
+        &AddressLayout,
+    ) {
         let listener = &self.listeners[spot.listener];
         let group = &listener.groups[spot.group];
         let endpoint = &group.endpoints[spot.endpoint];
@@ -200,10 +233,17 @@ impl Layout {
     }
 
     /// Every endpoint with its group and listener.
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&ListenerLayout, &GroupLayout, &EndpointLayout)> {
+    pub(crate) fn endpoints(
+        &self,
+    ) -> impl Iterator<Item = (&ListenerLayout, &GroupLayout, &EndpointLayout)> {
         self.listeners.iter().flat_map(|listener| {
             let groups = listener.groups.iter();
-            groups.flat_map(move |group| group.endpoints.iter().map(move |endpoint| (listener, group, endpoint)))
+            groups.flat_map(move |group| {
+                group
+                    .endpoints
+                    .iter()
+                    .map(move |endpoint| (listener, group, endpoint))
+            })
         })
     }
 }
@@ -216,7 +256,12 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn group(&mut self, key: &ListenerKey, listener: &Listener, group: &EndpointGroup) -> GroupLayout {
+    fn group(
+        &mut self,
+        key: &ListenerKey,
+        listener: &Listener,
+        group: &EndpointGroup,
+    ) -> GroupLayout {
         let mut port_overrides = group.port_overrides.clone();
         port_overrides.sort_by_key(|o| o.listener_port);
         let endpoints = group.endpoints.iter();
@@ -227,7 +272,9 @@ impl Builder<'_> {
             health_check: group.health_check.clone(),
             port_overrides,
             settings: group.settings.clone(),
-            endpoints: endpoints.map(|endpoint| self.endpoint(key, listener, group, endpoint)).collect(),
+            endpoints: endpoints
+                .map(|endpoint| self.endpoint(key, listener, group, endpoint))
+                .collect(),
         }
     }
 
@@ -239,16 +286,28 @@ impl Builder<'_> {
         endpoint: &Endpoint,
     ) -> EndpointLayout {
         let (resolved, name) = match &endpoint.host {
-            Host::Ip(ip) => (Resolved { addresses: vec![*ip], ..Resolved::default() }, None),
+            Host::Ip(ip) => (
+                Resolved {
+                    addresses: vec![*ip],
+                    ..Resolved::default()
+                },
+                None,
+            ),
             Host::Name(name) => (self.surroundings.resolve(name), Some(name.clone())),
         };
-        let known = self.registry.endpoint(key, &group.region, &endpoint.id, &resolved.addresses);
+        let known = self
+            .registry
+            .endpoint(key, &group.region, &endpoint.id, &resolved.addresses);
         let port = group.probe_port(endpoint, listener);
         let mut addresses: Vec<AddressLayout> = Vec::with_capacity(known.addresses.len());
         for (ip, live) in resolved.addresses.iter().zip(known.addresses) {
             let address = EndpointAddr(SocketAddr::new(*ip, port));
             let target = self.target(address, &group.health_check, name.clone());
-            addresses.push(AddressLayout { ip: *ip, live, target });
+            addresses.push(AddressLayout {
+                ip: *ip,
+                live,
+                target,
+            });
         }
         EndpointLayout {
             id: endpoint.id.clone(),
@@ -265,11 +324,20 @@ impl Builder<'_> {
         }
     }
 
-    fn target(&mut self, address: EndpointAddr, check: &Arc<HealthCheck>, name: Option<Arc<str>>) -> Option<usize> {
+    fn target(
+        &mut self,
+        address: EndpointAddr,
+        check: &Arc<HealthCheck>,
+        name: Option<Arc<str>>,
+    ) -> Option<usize> {
         if check.probe == Probe::None {
             return None;
         }
-        let target = ProbeTarget { address, check: check.clone(), name };
+        let target = ProbeTarget {
+            address,
+            check: check.clone(),
+            name,
+        };
         let next = self.targets.len();
         let index = *self.index.entry(target).or_insert_with_key(|target| {
             self.targets.push(target.clone());
@@ -284,30 +352,48 @@ fn only_flow_port(listener: &Listener, group: &EndpointGroup, endpoint: &Endpoin
     if listener.ports.len() == 1 {
         return Some(group.endpoint_port(endpoint, listener.ports.first()));
     }
-    endpoint.port.filter(|port| group.port_overrides.iter().all(|o| o.endpoint_port == *port))
+    endpoint.port.filter(|port| {
+        group
+            .port_overrides
+            .iter()
+            .all(|o| o.endpoint_port == *port)
+    })
 }
 
 fn resolver_note(name: &str, resolved: &Resolved) -> Option<Arc<str>> {
     let note = match (&resolved.error, resolved.addresses.is_empty()) {
         (Some(error), true) => format!("{name} does not resolve: {error}"),
-        (Some(error), false) => format!("{name} no longer resolves, its last addresses are used: {error}"),
+        (Some(error), false) => {
+            format!("{name} no longer resolves, its last addresses are used: {error}")
+        }
         (None, true) => format!("{name} is being resolved"),
         (None, false) if resolved.unused > 0 => {
-            format!("{} further addresses of {name} are not used", resolved.unused)
+            format!(
+                "{} further addresses of {name} are not used",
+                resolved.unused
+            )
         }
         (None, false) => return None,
     };
     Some(note.into())
 }
 
-fn index_spots(listeners: &[ListenerLayout], targets: usize) -> (Vec<Vec<Spot>>, HashMap<AddressId, Spot>) {
+fn index_spots(
+    listeners: &[ListenerLayout],
+    targets: usize,
+) -> (Vec<Vec<Spot>>, HashMap<AddressId, Spot>) {
     let mut shared_by = vec![Vec::new(); targets];
     let mut spots = HashMap::new();
     for (l, listener) in listeners.iter().enumerate() {
         for (g, group) in listener.groups.iter().enumerate() {
             for (e, endpoint) in group.endpoints.iter().enumerate() {
                 for (a, address) in endpoint.addresses.iter().enumerate() {
-                    let spot = Spot { listener: l, group: g, endpoint: e, address: a };
+                    let spot = Spot {
+                        listener: l,
+                        group: g,
+                        endpoint: e,
+                        address: a,
+                    };
                     spots.insert(address.live.id, spot);
                     if let Some(target) = address.target {
                         shared_by[target].push(spot);

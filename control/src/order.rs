@@ -72,7 +72,12 @@ impl Order {
             .ranking
             .iter()
             .enumerate()
-            .map(|(rank, index)| (self.groups[*index].region.clone(), (rank, self.groups[*index].clone())))
+            .map(|(rank, index)| {
+                (
+                    self.groups[*index].region.clone(),
+                    (rank, self.groups[*index].clone()),
+                )
+            })
             .collect();
         let mut unsettled = Vec::new();
         let mut settled = Vec::new();
@@ -88,7 +93,11 @@ impl Order {
                 Some(_) | None => unsettled.push(index),
             }
             let (region, configured) = (group.region.clone(), group.configured);
-            self.groups.push(Known { region, configured, distance });
+            self.groups.push(Known {
+                region,
+                configured,
+                distance,
+            });
         }
         settled.sort_unstable();
         self.ranking = settled.into_iter().map(|(_, index)| index).collect();
@@ -97,8 +106,12 @@ impl Order {
 
     /// Puts a group where its distance and the order of the file want it, without waiting.
     fn place(&mut self, index: usize) {
-        let rank = self.ranking.iter().position(|other| self.goes_before(index, *other));
-        self.ranking.insert(rank.unwrap_or(self.ranking.len()), index);
+        let rank = self
+            .ranking
+            .iter()
+            .position(|other| self.goes_before(index, *other));
+        self.ranking
+            .insert(rank.unwrap_or(self.ranking.len()), index);
     }
 
     fn goes_before(&self, a: usize, b: usize) -> bool {
@@ -129,7 +142,9 @@ impl Order {
             let Some(rank) = self.ranking.iter().position(|other| *other == index) else {
                 continue;
             };
-            let overtaken = self.ranking[..rank].iter().position(|front| self.may_overtake(index, *front, now));
+            let overtaken = self.ranking[..rank]
+                .iter()
+                .position(|front| self.may_overtake(index, *front, now));
             if let Some(new_rank) = overtaken {
                 self.ranking.remove(rank);
                 self.ranking.insert(new_rank, index);
@@ -158,7 +173,10 @@ impl Order {
     }
 
     fn pair(&self, behind: usize, front: usize) -> (Region, Region) {
-        (self.groups[behind].region.clone(), self.groups[front].region.clone())
+        (
+            self.groups[behind].region.clone(),
+            self.groups[front].region.clone(),
+        )
     }
 }
 

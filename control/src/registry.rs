@@ -82,7 +82,10 @@ impl Registry {
         id: &EndpointId,
         addresses: &[IpAddr],
     ) -> KnownEndpoint {
-        let Registry { listeners, last_address } = self;
+        let Registry {
+            listeners,
+            last_address,
+        } = self;
         let entry = listeners
             .entry(listener.clone())
             .or_default()
@@ -99,7 +102,11 @@ impl Registry {
                 entry.addresses.entry(*ip).or_insert_with(fresh).clone()
             })
             .collect();
-        KnownEndpoint { stats: entry.stats.clone(), transitions: entry.transitions.clone(), addresses }
+        KnownEndpoint {
+            stats: entry.stats.clone(),
+            transitions: entry.transitions.clone(),
+            addresses,
+        }
     }
 
     /// Forgets what nobody but the registry holds.
@@ -119,9 +126,11 @@ fn is_held<T>(shared: &Arc<T>) -> bool {
 }
 
 fn overlap(a: &PortSet, b: &PortSet) -> bool {
-    a.ranges()
-        .iter()
-        .any(|x| b.ranges().iter().any(|y| x.first() <= y.last() && y.first() <= x.last()))
+    a.ranges().iter().any(|x| {
+        b.ranges()
+            .iter()
+            .any(|y| x.first() <= y.last() && y.first() <= x.last())
+    })
 }
 
 #[cfg(test)]
@@ -155,7 +164,11 @@ mod tests {
         drop(held);
         registry.sweep();
         assert!(registry.listeners.is_empty());
-        assert_ne!(one(&mut registry, &key(80, 80)).id, old, "names are never used again");
+        assert_ne!(
+            one(&mut registry, &key(80, 80)).id,
+            old,
+            "names are never used again"
+        );
     }
 
     #[test]

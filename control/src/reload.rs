@@ -26,7 +26,11 @@ impl Stamp {
     /// `None` when there is no file, which is no content to reload.
     pub(crate) fn of(path: &Path) -> Option<Stamp> {
         let meta = fs::metadata(path).ok()?;
-        Some(Stamp { modified: meta.modified().ok(), bytes: meta.len(), inode: meta.ino() })
+        Some(Stamp {
+            modified: meta.modified().ok(),
+            bytes: meta.len(),
+            inode: meta.ino(),
+        })
     }
 }
 
@@ -42,15 +46,19 @@ impl Watch {
     /// Watches the folder of `path`.
     pub(crate) fn start(path: &Path) -> notify::Result<Watch> {
         let (sender, hints) = mpsc::channel(PENDING_HINTS);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading the file raises access events; taking those for changes would never end.
-            if !event.is_ok_and(|event| event.kind.is_access()) {
-                // A full channel holds the same hint already.
-                let _ = sender.try_send(());
-            }
-        })?;
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                // Reading the file raises access events; taking those for changes would never end.
+                if !event.is_ok_and(|event| event.kind.is_access()) {
+                    // A full channel holds the same hint already.
+                    let _ = sender.try_send(());
+                }
+            })?;
         watcher.watch(folder_of(path), RecursiveMode::NonRecursive)?;
-        Ok(Watch { hints, _watcher: watcher })
+        Ok(Watch {
+            hints,
+            _watcher: watcher,
+        })
     }
 
     /// The next hint. Never returns once the watcher has died: the periodic look at the stamp goes on.
@@ -86,7 +94,13 @@ pub(crate) fn read(path: PathBuf) -> Read {
 /// Sentences about what differs from the configuration that the process started with and cannot change under way.
 pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> {
     let Config {
-        pop: Pop { name: _, addresses: _, workers, state_file },
+        pop:
+            Pop {
+                name: _,
+                addresses: _,
+                workers,
+                state_file,
+            },
         admin,
         readiness,
         shutdown_drain: _,
@@ -104,7 +118,11 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
         ("[limits]", *limits != now.limits),
     ];
     let changed = changed.into_iter().filter(|(_, changed)| *changed);
-    changed.map(|(what, _)| format!("{what} was changed in the file and takes effect at the next start")).collect()
+    changed
+        .map(|(what, _)| {
+            format!("{what} was changed in the file and takes effect at the next start")
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -114,14 +132,21 @@ mod tests {
     use super::*;
 
     fn config(text: &str) -> Config {
-        file::parse(text, Path::new("test.toml")).expect("a valid file").config
+        file::parse(text, Path::new("test.toml"))
+            .expect("a valid file")
+            .config
     }
 
     #[test]
     fn what_needs_a_restart_is_named() {
         let old = config("");
-        assert_eq!(needs_restart(&old, &config("[shutdown]\ndrain = \"1s\"")), Vec::<String>::new());
-        let new = config("[pop]\nworkers = 3\n[admin]\nlisten = \"127.0.0.1:9911\"\n[log]\nformat = \"json\"");
+        assert_eq!(
+            needs_restart(&old, &config("[shutdown]\ndrain = \"1s\"")),
+            Vec::<String>::new()
+        );
+        let new = config(
+            "[pop]\nworkers = 3\n[admin]\nlisten = \"127.0.0.1:9911\"\n[log]\nformat = \"json\"",
+        );
         let named = needs_restart(&old, &new).join("\n");
         for key in ["[pop] workers", "[admin]", "[log]"] {
             assert!(named.contains(key), "{key} in {named}");

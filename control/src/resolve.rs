@@ -28,7 +28,10 @@ const IN_FLIGHT: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     /// These, for so long.
-    Addresses { addresses: Vec<IpAddr>, ttl: Duration },
+    Addresses {
+        addresses: Vec<IpAddr>,
+        ttl: Duration,
+    },
     /// None, and it knows so.
     None(Arc<str>),
     /// It did not say.
@@ -78,8 +81,12 @@ impl Names {
 
     /// Names to ask now; they count as asked until their answer comes.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Arc<str>> {
-        let room = IN_FLIGHT.saturating_sub(self.names.values().filter(|entry| entry.asked).count());
-        let due = self.names.iter_mut().filter(|(_, entry)| !entry.asked && entry.due <= now);
+        let room =
+            IN_FLIGHT.saturating_sub(self.names.values().filter(|entry| entry.asked).count());
+        let due = self
+            .names
+            .iter_mut()
+            .filter(|(_, entry)| !entry.asked && entry.due <= now);
         due.take(room)
             .map(|(name, entry)| {
                 entry.asked = true;
@@ -98,7 +105,13 @@ impl Names {
     }
 
     /// Takes an answer. Whether anything about the name is different now.
-    pub(crate) fn answered(&mut self, name: &str, answer: Answer, stale_for: Duration, now: Instant) -> bool {
+    pub(crate) fn answered(
+        &mut self,
+        name: &str,
+        answer: Answer,
+        stale_for: Duration,
+        now: Instant,
+    ) -> bool {
         let Some(entry) = self.names.get_mut(name) else {
             return false;
         };
@@ -125,17 +138,38 @@ impl Names {
 impl Entry {
     fn take(&mut self, answer: Answer, stale_for: Duration, now: Instant) {
         let (v4, v6) = (answer.v4, answer.v6);
-        let old = |wanted: fn(&IpAddr) -> bool| self.addresses.iter().copied().filter(wanted).collect::<Vec<_>>();
+        let old = |wanted: fn(&IpAddr) -> bool| {
+            self.addresses
+                .iter()
+                .copied()
+                .filter(wanted)
+                .collect::<Vec<_>>()
+        };
         let (old_v4, old_v6) = (old(IpAddr::is_ipv4), old(IpAddr::is_ipv6));
         let outcome = match (v4, v6) {
-            (Family::Addresses { addresses: a, ttl: x }, Family::Addresses { addresses: b, ttl: y }) => {
-                Ok((a, b, x.min(y)))
+            (
+                Family::Addresses {
+                    addresses: a,
+                    ttl: x,
+                },
+                Family::Addresses {
+                    addresses: b,
+                    ttl: y,
+                },
+            ) => Ok((a, b, x.min(y))),
+            (Family::Addresses { addresses, ttl }, Family::None(_)) => {
+                Ok((addresses, Vec::new(), ttl))
             }
-            (Family::Addresses { addresses, ttl }, Family::None(_)) => Ok((addresses, Vec::new(), ttl)),
-            (Family::None(_), Family::Addresses { addresses, ttl }) => Ok((Vec::new(), addresses, ttl)),
+            (Family::None(_), Family::Addresses { addresses, ttl }) => {
+                Ok((Vec::new(), addresses, ttl))
+            }
             // One family's server trouble says nothing about the addresses it had.
-            (Family::Addresses { addresses, .. }, Family::Failed(_)) => Ok((addresses, old_v6, TTL_FLOOR * RETRY_CAP)),
-            (Family::Failed(_), Family::Addresses { addresses, .. }) => Ok((old_v4, addresses, TTL_FLOOR * RETRY_CAP)),
+            (Family::Addresses { addresses, .. }, Family::Failed(_)) => {
+                Ok((addresses, old_v6, TTL_FLOOR * RETRY_CAP))
+            }
+            (Family::Failed(_), Family::Addresses { addresses, .. }) => {
+                Ok((old_v4, addresses, TTL_FLOOR * RETRY_CAP))
+            }
             (Family::Failed(why), Family::Failed(_) | Family::None(_))
             | (Family::None(_), Family::Failed(why))
             | (Family::None(why), Family::None(_)) => Err(why),
@@ -155,7 +189,9 @@ impl Entry {
                 self.failures = self.failures.saturating_add(1);
                 self.due = now + TTL_FLOOR * self.failures.min(RETRY_CAP);
                 // Even a definite "no such name" is kept at bay: a zone that lost its records must not empty an edge.
-                let is_stale = self.answered.is_some_and(|then| now.saturating_duration_since(then) >= stale_for);
+                let is_stale = self
+                    .answered
+                    .is_some_and(|then| now.saturating_duration_since(then) >= stale_for);
                 if is_stale {
                     self.addresses.clear();
                 }

@@ -112,7 +112,13 @@ impl Verdicts {
     }
 
     /// Lets the flows of an address finish.
-    pub(crate) fn drain(&mut self, address: AddressId, cause: Cause, timeout: Duration, now: Instant) {
+    pub(crate) fn drain(
+        &mut self,
+        address: AddressId,
+        cause: Cause,
+        timeout: Duration,
+        now: Instant,
+    ) {
         let causes = self.draining.entry(address).or_default();
         if causes.iter().any(|(known, _)| *known == cause) {
             return;
@@ -144,7 +150,10 @@ impl Verdicts {
     /// Decides what can be decided about falls.
     pub(crate) fn settle(&mut self, world: &dyn World, now: Instant) {
         for (listener, addresses) in self.held_by_listener(world) {
-            let latest = addresses.iter().map(|address| self.held[address].fall.at).max();
+            let latest = addresses
+                .iter()
+                .map(|address| self.held[address].fall.at)
+                .max();
             let others = world.others(listener, latest.unwrap_or(now));
             for address in addresses {
                 match decide(&self.held[&address], others, now) {
@@ -184,23 +193,35 @@ impl Verdicts {
 
     /// Forgets what every worker has seen and drains whose time is over.
     pub(crate) fn expire(&mut self, now: Instant) {
-        let alive = |verdict: &Verdict| now.saturating_duration_since(verdict.decided) < Snapshot::VERDICT_LIFE;
+        let alive = |verdict: &Verdict| {
+            now.saturating_duration_since(verdict.decided) < Snapshot::VERDICT_LIFE
+        };
         if !self.published.iter().all(alive) {
-            self.published = self.published.iter().filter(|v| alive(v)).cloned().collect();
+            self.published = self
+                .published
+                .iter()
+                .filter(|v| alive(v))
+                .cloned()
+                .collect();
         }
         // An address that left is held by nobody once its flows are gone; the others are taken back by who drains them.
-        self.draining.retain(|_, causes| !causes.iter().all(|(cause, until)| *cause == Cause::Left && *until < now));
+        self.draining.retain(|_, causes| {
+            !causes
+                .iter()
+                .all(|(cause, until)| *cause == Cause::Left && *until < now)
+        });
     }
 
     fn held_by_listener(&mut self, world: &dyn World) -> HashMap<usize, Vec<AddressId>> {
         let mut by_listener: HashMap<usize, Vec<AddressId>> = HashMap::new();
-        self.held.retain(|address, _| match world.listener_of(*address) {
-            Some(listener) => {
-                by_listener.entry(listener).or_default().push(*address);
-                true
-            }
-            None => false,
-        });
+        self.held
+            .retain(|address, _| match world.listener_of(*address) {
+                Some(listener) => {
+                    by_listener.entry(listener).or_default().push(*address);
+                    true
+                }
+                None => false,
+            });
         by_listener
     }
 
@@ -236,7 +257,12 @@ impl Verdicts {
 
     fn issue(&mut self, address: AddressId, fate: Fate, now: Instant) {
         self.number += 1;
-        self.issued.push(Verdict { number: self.number, address, decided: now, fate });
+        self.issued.push(Verdict {
+            number: self.number,
+            address,
+            decided: now,
+            fate,
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Following up: what a change of health or of the layout means for live flows, and who is told of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use super::Core;
 use super::world::Surrounding;
 use crate::event::EventKind;
 use crate::health_view::{self, HealthTable};
-use crate::layout::{Layout, Spot};
+use crate::layout::{EndpointLayout, GroupLayout, Layout, ListenerLayout, Spot};
 use crate::verdict::{Cause, Fall};
 
 /// Listeners in which something fell.
@@ -28,7 +28,9 @@ impl Core {
             let Some(index) = self.target_index.get(&target).copied() else {
                 continue;
             };
-            let was_down = self.health[index].as_ref().is_some_and(|health| health.state == HealthState::Down);
+            let was_down = self.health[index]
+                .as_ref()
+                .is_some_and(|health| health.state == HealthState::Down);
             if health.state == HealthState::Down && !was_down {
                 urgent = true;
                 if let Some(evidence) = health.first_evidence {
@@ -43,13 +45,23 @@ impl Core {
     }
 
     /// Stores a target's health and follows it up wherever the target is used.
-    fn store_health(&mut self, index: usize, health: AddressHealth, fallen: &mut Fallen, now: Instant) {
+    fn store_health(
+        &mut self,
+        index: usize,
+        health: AddressHealth,
+        fallen: &mut Fallen,
+        now: Instant,
+    ) {
         let layout = self.layout.clone();
         let spots = &layout.shared_by[index];
         let is = health.state;
-        let was = self.health[index].as_ref().map_or(HealthState::Unknown, |health| health.state);
+        let was = self.health[index]
+            .as_ref()
+            .map_or(HealthState::Unknown, |health| health.state);
         let endpoint_states = |table: &HealthTable| {
-            let states = spots.iter().map(|spot| health_view::of_endpoint(layout.at(*spot).2, table));
+            let states = spots
+                .iter()
+                .map(|spot| health_view::of_endpoint(layout.at(*spot).2, table));
             states.collect::<Vec<_>>()
         };
         let before = endpoint_states(&self.health);
@@ -61,7 +73,8 @@ impl Core {
                 self.follow_address(*spot, is, fallen, now);
             }
             if before != after {
-                self.tell_health(*spot, before, after);
+                let (listener, group, endpoint, _) = layout.at(*spot);
+                self.tell_health((listener, group, endpoint), before, after);
             }
         }
     }
@@ -74,7 +87,9 @@ impl Core {
             HealthState::Unknown => {}
             HealthState::Down if !listener.enabled => {}
             HealthState::Down => {
-                let health = address.target.and_then(|target| self.health[target].as_ref());
+                let health = address
+                    .target
+                    .and_then(|target| self.health[target].as_ref());
                 let fall = Fall {
                     address: address.live.id,
                     failure: health.and_then(|health| health.failure.clone()),
@@ -89,7 +104,11 @@ impl Core {
     }
 
     fn ask_others(&self, fallen: Fallen) {
-        let world = Surrounding { layout: &self.layout, health: &self.health, checker: &self.checker };
+        let world = Surrounding {
+            layout: &self.layout,
+            health: &self.health,
+            checker: &self.checker,
+        };
         for listener in fallen {
             if let Some(order) = self.orders.get(listener) {
                 world.ask_others(listener, order);
@@ -102,7 +121,8 @@ impl Core {
         for (address, spot) in old.addresses() {
             let (listener, group, _, _) = old.at(spot);
             if listener.enabled && !is_served(&self.layout, address) {
-                self.verdicts.drain(address, Cause::Left, group.settings.drain_timeout, now);
+                self.verdicts
+                    .drain(address, Cause::Left, group.settings.drain_timeout, now);
             }
         }
         // Told here, for the new layout does not know their names.
@@ -120,24 +140,54 @@ impl Core {
             }
             self.verdicts.release(address, Cause::Left, now);
             if endpoint.draining {
-                self.verdicts.drain(address, Cause::Operator, group.settings.drain_timeout, now);
+                self.verdicts
+                    .drain(address, Cause::Operator, group.settings.drain_timeout, now);
             } else {
                 self.verdicts.release(address, Cause::Operator, now);
             }
             let is = health_view::of_address(address_layout, &self.health).state;
-            let was = old.spot(address).map(|spot| health_view::of_address(old.at(spot).3, old_health).state);
+            let was = old
+                .spot(address)
+                .map(|spot| health_view::of_address(old.at(spot).3, old_health).state);
             if was.is_some_and(|was| was != is) {
                 self.follow_address(spot, is, &mut fallen, now);
             }
         }
         self.ask_others(fallen);
+        self.follow_endpoints(old, old_health);
     }
 
-    fn tell_health(&self, spot: Spot, from: HealthState, to: HealthState) {
-        let (listener, group, endpoint, _) = self.layout.at(spot);
+    /// Tells of endpoints that another layout makes healthier or sicker: a check that is gone, a first address.
+    fn follow_endpoints(&self, old: &Layout, old_health: &HealthTable) {
+        let known = old.endpoints().map(|(_, _, endpoint)| {
+            let state = health_view::of_endpoint(endpoint, old_health);
+            (Arc::as_ptr(&endpoint.stats), state)
+        });
+        let known: HashMap<_, _> = known.collect();
+        for (listener, group, endpoint) in self.layout.endpoints() {
+            let was = known.get(&Arc::as_ptr(&endpoint.stats)).copied();
+            let was = was.unwrap_or(HealthState::Unknown);
+            let is = health_view::of_endpoint(endpoint, &self.health);
+            if was != is {
+                self.tell_health((listener, group, endpoint), was, is);
+            }
+        }
+    }
+
+    fn tell_health(
+        &self,
+        (listener, group, endpoint): (&ListenerLayout, &GroupLayout, &EndpointLayout),
+        from: HealthState,
+        to: HealthState,
+    ) {
         endpoint.transitions.fetch_add(1, Ordering::Relaxed);
         let reason = health_view::reason(endpoint, &self.health, &self.layout.targets);
-        let (accelerator, label, region, id) = (&listener.accelerator, &listener.label, &group.region, &endpoint.id);
+        let (accelerator, label, region, id) = (
+            &listener.accelerator,
+            &listener.label,
+            &group.region,
+            &endpoint.id,
+        );
         let why = reason.as_deref().unwrap_or("it passes its check");
         tracing::info!(%accelerator, listener = %label, %region, endpoint = %id, "endpoint is {to}, was {from}: {why}");
         self.shared.tell(EventKind::Health {
@@ -176,5 +226,7 @@ impl Core {
 }
 
 fn is_served(layout: &Layout, address: AddressId) -> bool {
-    layout.spot(address).is_some_and(|spot| layout.listeners[spot.listener].enabled)
+    layout
+        .spot(address)
+        .is_some_and(|spot| layout.listeners[spot.listener].enabled)
 }

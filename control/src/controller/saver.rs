@@ -18,7 +18,10 @@ pub(crate) struct Saver {
 impl Saver {
     /// Saves to `path`; nowhere when there is none.
     pub(crate) fn new(path: Option<PathBuf>) -> Saver {
-        Saver { path, ..Saver::default() }
+        Saver {
+            path,
+            ..Saver::default()
+        }
     }
 
     /// Saves. The handle gives the error, when there is one.
@@ -34,7 +37,10 @@ impl Saver {
             }
             *last = number;
             let error = drains::save(&path, &drains).err()?;
-            tracing::error!("drains are in force but would not outlive this process: {}: {error}", path.display());
+            tracing::error!(
+                "drains are in force but would not outlive this process: {}: {error}",
+                path.display()
+            );
             Some(format!("{}: {error}", path.display()))
         })
     }

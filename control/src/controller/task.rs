@@ -83,7 +83,14 @@ struct Task {
 
 /// Runs until the last handle is dropped.
 pub(crate) async fn run(core: Core, drivers: Drivers) {
-    let Drivers { checker, mut commands, mut signals, askers, saver, config_path } = drivers;
+    let Drivers {
+        checker,
+        mut commands,
+        mut signals,
+        askers,
+        saver,
+        config_path,
+    } = drivers;
     let now = Instant::now();
     let mut task = Task {
         core,
@@ -127,16 +134,23 @@ pub(crate) async fn run(core: Core, drivers: Drivers) {
 
 impl Task {
     fn deadline(&mut self, now: Instant) -> Instant {
-        let file = self.file.as_ref().map(|file| file.due.unwrap_or(file.next_look).min(file.next_look));
+        let file = self
+            .file
+            .as_ref()
+            .map(|file| file.due.unwrap_or(file.next_look).min(file.next_look));
         let names = self.core.names().next_due();
         let moments = [self.publish_at, self.core.next_verdict(now), file, names];
-        moments.into_iter().flatten().fold(self.next_tick, Instant::min)
+        moments
+            .into_iter()
+            .flatten()
+            .fold(self.next_tick, Instant::min)
     }
 
     fn ask_names(&mut self, now: Instant) {
         for name in self.core.names().take_due(now) {
             let asker = self.askers.asker(now);
-            self.asks.spawn(async move { (name.clone(), asker.ask(name).await) });
+            self.asks
+                .spawn(async move { (name.clone(), asker.ask(name).await) });
         }
     }
 
@@ -194,22 +208,42 @@ impl Task {
         }
     }
 
-    fn drain(&mut self, request: DrainRequest, reply: oneshot::Sender<Result<DrainOutcome, DrainError>>, now: Instant) {
-        let DrainRequest { endpoint, region, for_ } = request;
+    fn drain(
+        &mut self,
+        request: DrainRequest,
+        reply: oneshot::Sender<Result<DrainOutcome, DrainError>>,
+        now: Instant,
+    ) {
+        let DrainRequest {
+            endpoint,
+            region,
+            for_,
+        } = request;
         let found = places::find(self.core.layout(), &endpoint, region.as_deref());
         if found.places.is_empty() {
             let near = places::near(self.core.layout(), &endpoint, region.as_deref());
-            let _ = reply.send(Err(DrainError::UnknownEndpoint { endpoint, region, near }));
+            let _ = reply.send(Err(DrainError::UnknownEndpoint {
+                endpoint,
+                region,
+                near,
+            }));
             return;
         }
         let (id, in_region) = (EndpointId::new(endpoint.as_str()), region.map(Region::new));
-        let Some(drain) = self.core.drain(id, in_region, for_, (now, SystemTime::now())) else {
-            let _ = reply.send(Err(DrainError::TooMany { limit: crate::drains::MOST_DRAINS }));
+        let Some(drain) = self
+            .core
+            .drain(id, in_region, for_, (now, SystemTime::now()))
+        else {
+            let _ = reply.send(Err(DrainError::TooMany {
+                limit: crate::drains::MOST_DRAINS,
+            }));
             return;
         };
         self.publish(now);
         let saved = self.saver.save(self.core.drains().clone());
-        reply_when_saved(saved, reply, move |not_saved| Ok(outcome(endpoint, found, Some(drain), not_saved)));
+        reply_when_saved(saved, reply, move |not_saved| {
+            Ok(outcome(endpoint, found, Some(drain), not_saved))
+        });
     }
 
     fn undrain(
@@ -219,20 +253,31 @@ impl Task {
         now: Instant,
     ) {
         let UndrainRequest { endpoint, region } = request;
-        let (id, in_region) = (EndpointId::new(endpoint.as_str()), region.clone().map(Region::new));
+        let (id, in_region) = (
+            EndpointId::new(endpoint.as_str()),
+            region.clone().map(Region::new),
+        );
         if !self.core.undrain(&id, in_region.as_ref(), now) {
-            let known = !places::find(self.core.layout(), &endpoint, region.as_deref()).places.is_empty();
+            let known = !places::find(self.core.layout(), &endpoint, region.as_deref())
+                .places
+                .is_empty();
             let near = places::near(self.core.layout(), &endpoint, region.as_deref());
             let _ = reply.send(Err(match known {
                 true => DrainError::NotDraining { endpoint, region },
-                false => DrainError::UnknownEndpoint { endpoint, region, near },
+                false => DrainError::UnknownEndpoint {
+                    endpoint,
+                    region,
+                    near,
+                },
             }));
             return;
         }
         self.publish(now);
         let found = places::find(self.core.layout(), &endpoint, region.as_deref());
         let saved = self.saver.save(self.core.drains().clone());
-        reply_when_saved(saved, reply, move |not_saved| Ok(outcome(endpoint, found, None, not_saved)));
+        reply_when_saved(saved, reply, move |not_saved| {
+            Ok(outcome(endpoint, found, None, not_saved))
+        });
     }
 
     fn file_hint(&mut self, now: Instant) {
@@ -255,7 +300,7 @@ impl Task {
             }
             Err(errors) => {
                 tracing::error!("the configuration stays as it is, the file is broken:\n{errors}");
-                self.core.note_reload(Some(errors.clone()));
+                self.core.note_reload(Some(errors.clone()), false);
                 Err(ReloadError::Refused(errors))
             }
         };
@@ -267,18 +312,34 @@ impl Task {
         }
     }
 
-    fn take_config(&mut self, config: portolan_config::model::Config, warnings: Vec<String>, now: Instant) {
-        if **self.core.config() != config {
-            self.askers.use_nameservers(&config.resolver.nameservers, now);
-            self.core.configure(config, warnings, now, SystemTime::now());
+    fn take_config(
+        &mut self,
+        config: portolan_config::model::Config,
+        warnings: Vec<String>,
+        now: Instant,
+    ) {
+        let changed = **self.core.config() != config;
+        if changed {
+            self.askers
+                .use_nameservers(&config.resolver.nameservers, now);
+            self.core
+                .configure(config, warnings, now, SystemTime::now());
             self.publish(now);
-            tracing::info!("configuration {} is in force", self.core.config_generation());
+            tracing::info!(
+                "configuration {} is in force",
+                self.core.config_generation()
+            );
         }
-        self.core.note_reload(None);
+        self.core.note_reload(None, changed);
     }
 }
 
-fn outcome(endpoint: String, found: Found, drain: Option<Drain>, not_saved: Option<String>) -> DrainOutcome {
+fn outcome(
+    endpoint: String,
+    found: Found,
+    drain: Option<Drain>,
+    not_saved: Option<String>,
+) -> DrainOutcome {
     DrainOutcome {
         endpoint,
         places: found.places,
@@ -305,14 +366,18 @@ impl ConfigFile {
         let watch = Watch::start(&path)
             .inspect_err(|error| {
                 let every = LOOK_EVERY.as_secs();
-                tracing::warn!("{}: looked at every {every} s, for it cannot be watched: {error}", path.display());
+                tracing::warn!(
+                    "{}: looked at every {every} s, for it cannot be watched: {error}",
+                    path.display()
+                );
             })
             .ok();
         ConfigFile {
-            stamp: Stamp::of(&path),
             path,
             watch,
-            due: None,
+            // It was read before anybody watched it: once more, in case it changed in between.
+            stamp: None,
+            due: Some(now),
             next_look: now + LOOK_EVERY,
             reading: None,
             waiting: Vec::new(),
@@ -322,7 +387,13 @@ impl ConfigFile {
 
     /// The next thing to know about the file; never when there is none.
     async fn news(file: &mut Option<ConfigFile>) -> FileNews {
-        let Some(ConfigFile { watch, reading, stamp, .. }) = file else {
+        let Some(ConfigFile {
+            watch,
+            reading,
+            stamp,
+            ..
+        }) = file
+        else {
             return std::future::pending().await;
         };
         let hint = async {

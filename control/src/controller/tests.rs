@@ -17,7 +17,10 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::data_plane::{Binding, DataPlane};
-use crate::handle::{ControlHandle, Controller, ControllerOptions, DrainError, DrainRequest, ReloadError, UndrainRequest};
+use crate::handle::{
+    ControlHandle, Controller, ControllerOptions, DrainError, DrainRequest, ReloadError,
+    UndrainRequest,
+};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,7 +41,11 @@ impl Recorder {
     }
 
     fn verdicts(&self) -> Vec<Fate> {
-        self.newest().verdicts.iter().map(|verdict| verdict.fate).collect()
+        self.newest()
+            .verdicts
+            .iter()
+            .map(|verdict| verdict.fate)
+            .collect()
     }
 }
 
@@ -71,7 +78,13 @@ impl DataPlane for Recorder {
         Arc::default()
     }
 
-    fn explain(&self, _: IpAddr, _: Option<u16>, _: SocketAddr, _: Protocol) -> Option<Explanation> {
+    fn explain(
+        &self,
+        _: IpAddr,
+        _: Option<u16>,
+        _: SocketAddr,
+        _: Protocol,
+    ) -> Option<Explanation> {
         None
     }
 
@@ -137,7 +150,12 @@ impl Bench {
             },
             receiver,
         );
-        Bench { plane, control, signals, folder }
+        Bench {
+            plane,
+            control,
+            signals,
+            folder,
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -153,18 +171,31 @@ impl Bench {
 
     fn endpoint(&self, id: &str) -> Option<EndpointSnapshot> {
         let snapshot = self.plane.newest();
-        let groups = snapshot.listeners.iter().flat_map(|listener| &listener.groups);
-        groups.flat_map(|group| group.endpoints.iter()).find(|endpoint| endpoint.id.as_str() == id).cloned()
+        let groups = snapshot
+            .listeners
+            .iter()
+            .flat_map(|listener| &listener.groups);
+        groups
+            .flat_map(|group| group.endpoints.iter())
+            .find(|endpoint| endpoint.id.as_str() == id)
+            .cloned()
     }
 
     async fn is(&self, id: &str, state: HealthState) {
-        self.until(&format!("{id} is {state}"), || self.endpoint(id).is_some_and(|e| e.health == state)).await;
+        self.until(&format!("{id} is {state}"), || {
+            self.endpoint(id).is_some_and(|e| e.health == state)
+        })
+        .await;
     }
 
     async fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition() {
-            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; {:#?}", self.control.state());
+            assert!(
+                Instant::now() < deadline,
+                "not within {PATIENCE:?}: {what}; {:#?}",
+                self.control.state()
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -172,9 +203,10 @@ impl Bench {
 
 /// One listener; a group of one endpoint each.
 fn config(endpoints: &[(&str, SocketAddr)]) -> String {
-    let mut text = "[[accelerator]]\nname = \"shop\"\naddresses = [\"127.0.0.1\"]\n[[accelerator.listener]]\n\
+    let mut text =
+        "[[accelerator]]\nname = \"shop\"\naddresses = [\"127.0.0.1\"]\n[[accelerator.listener]]\n\
                     protocol = \"TCP\"\nports = [4999]\n"
-        .to_owned();
+            .to_owned();
     for (index, (id, address)) in endpoints.iter().enumerate() {
         write!(
             text,
@@ -192,13 +224,21 @@ fn config(endpoints: &[(&str, SocketAddr)]) -> String {
 async fn endpoints_come_up_and_a_dead_one_goes_down_with_its_flows() {
     let (a, b) = (Listening::start().await, Listening::start().await);
     let bench = Bench::start(&config(&[("a", a.address), ("b", b.address)]));
-    assert_eq!(bench.plane.snapshots().len(), 1, "published before start returned");
+    assert_eq!(
+        bench.plane.snapshots().len(),
+        1,
+        "published before start returned"
+    );
     bench.is("a", HealthState::Up).await;
     bench.is("b", HealthState::Up).await;
     let mut events = bench.control.events();
     a.stop().await;
     bench.is("a", HealthState::Down).await;
-    bench.until("a reset", || matches!(bench.plane.verdicts()[..], [Fate::Reset { .. }])).await;
+    bench
+        .until("a reset", || {
+            matches!(bench.plane.verdicts()[..], [Fate::Reset { .. }])
+        })
+        .await;
     let endpoint = bench.endpoint("a").expect("it stays");
     assert!(!endpoint.available);
     let reason = endpoint.reason.as_deref().expect("a reason").to_owned();
@@ -207,10 +247,20 @@ async fn endpoints_come_up_and_a_dead_one_goes_down_with_its_flows() {
     while let Ok(event) = events.try_recv() {
         names.push(event.what.name());
     }
-    assert!(names.contains(&"health") && names.contains(&"verdict") && names.contains(&"generation"), "{names:?}");
+    assert!(
+        names.contains(&"health") && names.contains(&"verdict") && names.contains(&"generation"),
+        "{names:?}"
+    );
     let metrics = bench.control.metrics_view();
     assert!(metrics.detection_seconds.read().0.iter().sum::<u64>() >= 1);
-    assert_eq!(metrics.endpoints.iter().filter(|endpoint| endpoint.up).count(), 1);
+    assert_eq!(
+        metrics
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.up)
+            .count(),
+        1
+    );
     assert_eq!(metrics.endpoints[0].transitions, 2);
 }
 
@@ -226,18 +276,29 @@ async fn when_every_endpoint_dies_at_once_nothing_is_reset() {
     let down = bench.plane.newest().generation;
     // A tick later everything that was held has been decided.
     bench.control.drain(request("b")).await.expect("known");
-    bench.until("the next generation", || bench.plane.newest().generation > down).await;
+    bench
+        .until("the next generation", || {
+            bench.plane.newest().generation > down
+        })
+        .await;
     let fates = bench.plane.verdicts();
-    assert!(fates.iter().all(|fate| !matches!(fate, Fate::Reset { .. })), "{fates:?}");
+    assert!(
+        fates.iter().all(|fate| !matches!(fate, Fate::Reset { .. })),
+        "{fates:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_becomes_a_suspicion() {
     let (a, b) = (Listening::start().await, Listening::start().await);
-    let slow = config(&[("a", a.address), ("b", b.address)]).replace("interval = \"50ms\"", "interval = \"1h\"");
+    let slow = config(&[("a", a.address), ("b", b.address)])
+        .replace("interval = \"50ms\"", "interval = \"1h\"");
     let bench = Bench::start(&slow);
     bench.is("a", HealthState::Up).await;
-    let (address, to) = (bench.endpoint("a").expect("there").addresses[0].live.id, a.address);
+    let (address, to) = (
+        bench.endpoint("a").expect("there").addresses[0].live.id,
+        a.address,
+    );
     a.stop().await;
     let signal = Signal {
         address,
@@ -256,21 +317,42 @@ async fn a_reload_keeps_names_counters_and_health() {
     bench.is("a", HealthState::Up).await;
     let before = bench.endpoint("a").expect("there");
     let first = bench.plane.snapshots().len();
-    bench.replace(&config(&[("a", a.address), ("b", b.address)]).replace("timeout = \"1s\"", "timeout = \"2s\""));
-    bench.until("b is there", || bench.endpoint("b").is_some()).await;
+    bench.replace(
+        &config(&[("a", a.address), ("b", b.address)])
+            .replace("timeout = \"1s\"", "timeout = \"2s\""),
+    );
+    bench
+        .until("b is there", || bench.endpoint("b").is_some())
+        .await;
     let after = bench.endpoint("a").expect("there");
     assert!(Arc::ptr_eq(&before.stats, &after.stats));
-    assert!(Arc::ptr_eq(&before.addresses[0].live, &after.addresses[0].live));
+    assert!(Arc::ptr_eq(
+        &before.addresses[0].live,
+        &after.addresses[0].live
+    ));
     for snapshot in &bench.plane.snapshots()[first..] {
         let a = &snapshot.listeners[0].groups[0].endpoints[0];
-        assert_eq!(a.health, HealthState::Up, "generation {} forgot it", snapshot.generation);
+        assert_eq!(
+            a.health,
+            HealthState::Up,
+            "generation {} forgot it",
+            snapshot.generation
+        );
     }
     assert_eq!(bench.control.state().config.generation, 2);
     bench.replace(&config(&[("b", b.address)]));
-    bench.until("a's flows drain", || matches!(bench.plane.verdicts()[..], [Fate::Drain { until: Some(_) }])).await;
+    bench
+        .until("a's flows drain", || {
+            matches!(bench.plane.verdicts()[..], [Fate::Drain { until: Some(_) }])
+        })
+        .await;
     assert!(bench.endpoint("a").is_none());
     bench.replace(&config(&[("a", a.address), ("b", b.address)]));
-    bench.until("a is back", || matches!(bench.plane.verdicts()[..], [Fate::Drain { .. }, Fate::Keep])).await;
+    bench
+        .until("a is back", || {
+            matches!(bench.plane.verdicts()[..], [Fate::Drain { .. }, Fate::Keep])
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -281,15 +363,32 @@ async fn a_broken_file_is_refused_and_the_old_one_stays() {
     bench.is("a", HealthState::Up).await;
     std::fs::write(bench.path(), "[[accelerator]\nname = 1").expect("written");
     let refused = bench.control.reload().await.expect_err("it is broken");
-    assert!(matches!(&refused, ReloadError::Refused(errors) if errors.contains("portolan.toml:1")), "{refused}");
+    assert!(
+        matches!(&refused, ReloadError::Refused(errors) if errors.contains("portolan.toml:1")),
+        "{refused}"
+    );
     let state = bench.control.state();
     assert!(state.config.error.is_some() && state.config.generation == 1);
     assert!(!bench.control.metrics_view().config_reload_success);
-    assert!(bench.endpoint("a").is_some_and(|endpoint| endpoint.available));
-    std::fs::write(bench.path(), good.replace("[[accelerator]]", "[pop]\nworkers = 7\n[[accelerator]]")).expect("written");
+    assert!(
+        bench
+            .endpoint("a")
+            .is_some_and(|endpoint| endpoint.available)
+    );
+    std::fs::write(
+        bench.path(),
+        good.replace("[[accelerator]]", "[pop]\nworkers = 7\n[[accelerator]]"),
+    )
+    .expect("written");
     let outcome = bench.control.reload().await.expect("it is good");
     assert!(outcome.changed && outcome.generation == 2);
-    assert!(outcome.warnings.iter().any(|warning| warning.contains("[pop] workers")), "{outcome:?}");
+    assert!(
+        outcome
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("[pop] workers")),
+        "{outcome:?}"
+    );
     let again = bench.control.reload().await.expect("it is good");
     assert!(!again.changed && again.generation == 2);
     assert_eq!(bench.control.state().config.error, None);
@@ -297,7 +396,11 @@ async fn a_broken_file_is_refused_and_the_old_one_stays() {
 }
 
 fn request(endpoint: &str) -> DrainRequest {
-    DrainRequest { endpoint: endpoint.to_owned(), region: None, for_: None }
+    DrainRequest {
+        endpoint: endpoint.to_owned(),
+        region: None,
+        for_: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,22 +410,56 @@ async fn a_drain_outlives_reload_and_restart() {
     let bench = Bench::start(&text);
     bench.is("a", HealthState::Up).await;
     let outcome = bench.control.drain(request("a")).await.expect("known");
-    assert_eq!((outcome.places.len(), outcome.not_saved, outcome.until), (1, None, None));
-    assert!(bench.endpoint("a").is_some_and(|endpoint| endpoint.draining && !endpoint.available));
-    assert!(matches!(bench.plane.verdicts()[..], [Fate::Drain { until: Some(_) }]));
+    assert_eq!(
+        (outcome.places.len(), outcome.not_saved, outcome.until),
+        (1, None, None)
+    );
+    assert!(
+        bench
+            .endpoint("a")
+            .is_some_and(|endpoint| endpoint.draining && !endpoint.available)
+    );
+    assert!(matches!(
+        bench.plane.verdicts()[..],
+        [Fate::Drain { until: Some(_) }]
+    ));
     bench.replace(&text.replace("timeout = \"1s\"", "timeout = \"2s\""));
     bench.control.reload().await.expect("it is good");
-    assert!(bench.endpoint("a").is_some_and(|endpoint| endpoint.draining));
+    assert!(
+        bench
+            .endpoint("a")
+            .is_some_and(|endpoint| endpoint.draining)
+    );
     let folder = bench.folder.clone();
     drop(bench);
     let bench = Bench::start_in(folder);
-    assert!(bench.endpoint("a").is_some_and(|endpoint| endpoint.draining), "in the very first snapshot");
+    assert!(
+        bench
+            .endpoint("a")
+            .is_some_and(|endpoint| endpoint.draining),
+        "in the very first snapshot"
+    );
     assert_eq!(bench.control.drains().len(), 1);
-    let undrain = UndrainRequest { endpoint: "a".to_owned(), region: None };
-    bench.control.undrain(undrain.clone()).await.expect("draining");
+    let undrain = UndrainRequest {
+        endpoint: "a".to_owned(),
+        region: None,
+    };
+    bench
+        .control
+        .undrain(undrain.clone())
+        .await
+        .expect("draining");
     bench.is("a", HealthState::Up).await;
-    assert!(bench.endpoint("a").is_some_and(|endpoint| endpoint.available));
-    let error = bench.control.undrain(undrain).await.expect_err("not any more");
+    assert!(
+        bench
+            .endpoint("a")
+            .is_some_and(|endpoint| endpoint.available)
+    );
+    let error = bench
+        .control
+        .undrain(undrain)
+        .await
+        .expect_err("not any more");
     assert!(matches!(error, DrainError::NotDraining { .. }), "{error}");
 }
 
@@ -331,15 +468,39 @@ async fn drains_run_out_and_unknown_ids_name_near_ones() {
     let a = Listening::start().await;
     let bench = Bench::start(&config(&[("web-1", a.address)]));
     bench.is("web-1", HealthState::Up).await;
-    let error = bench.control.drain(request("wbe-1")).await.expect_err("unknown");
-    assert_eq!(error.to_string(), "no endpoint \"wbe-1\"; did you mean web-1?");
-    let elsewhere = DrainRequest { region: Some("mars".to_owned()), ..request("web-1") };
-    let error = bench.control.drain(elsewhere).await.expect_err("unknown there");
-    assert_eq!(error.to_string(), "no endpoint \"web-1\" in mars; did you mean web-1 in region-web-1?");
-    let short = DrainRequest { for_: Some(Duration::from_millis(10)), ..request("web-1") };
+    let error = bench
+        .control
+        .drain(request("wbe-1"))
+        .await
+        .expect_err("unknown");
+    assert_eq!(
+        error.to_string(),
+        "no endpoint \"wbe-1\"; did you mean web-1?"
+    );
+    let elsewhere = DrainRequest {
+        region: Some("mars".to_owned()),
+        ..request("web-1")
+    };
+    let error = bench
+        .control
+        .drain(elsewhere)
+        .await
+        .expect_err("unknown there");
+    assert_eq!(
+        error.to_string(),
+        "no endpoint \"web-1\" in mars; did you mean web-1 in region-web-1?"
+    );
+    let short = DrainRequest {
+        for_: Some(Duration::from_millis(10)),
+        ..request("web-1")
+    };
     let outcome = bench.control.drain(short).await.expect("known");
     assert!(outcome.until.is_some());
-    bench.until("the drain ran out", || bench.endpoint("web-1").is_some_and(|e| e.available)).await;
+    bench
+        .until("the drain ran out", || {
+            bench.endpoint("web-1").is_some_and(|e| e.available)
+        })
+        .await;
     assert_eq!(bench.control.drains(), []);
 }
 
@@ -347,18 +508,27 @@ async fn drains_run_out_and_unknown_ids_name_near_ones() {
 async fn readiness_waits_for_results_and_listeners_and_follows_drains() {
     let a = Listening::start().await;
     let bench = Bench::start(&config(&[("a", a.address)]));
-    bench.until("ready", || bench.control.readiness().ready).await;
+    bench
+        .until("ready", || bench.control.readiness().ready)
+        .await;
     bench.control.drain_pop(true).await.expect("obeyed");
     assert_eq!(bench.control.readiness().reasons, ["the PoP is draining"]);
     bench.control.drain_pop(false).await.expect("obeyed");
     assert!(bench.control.readiness().ready);
     *bench.plane.refuse_to_bind.lock().expect("not poisoned") = Some("address in use".to_owned());
     let state = bench.control.state();
-    assert!(!state.ready && state.not_ready[0].contains("127.0.0.1:4999/TCP: address in use"), "{:?}", state.not_ready);
+    assert!(
+        !state.ready && state.not_ready[0].contains("127.0.0.1:4999/TCP: address in use"),
+        "{:?}",
+        state.not_ready
+    );
     assert!(!state.accelerators[0].addresses[0].assigned);
     *bench.plane.refuse_to_bind.lock().expect("not poisoned") = None;
     bench.control.begin_shutdown();
-    assert_eq!(bench.control.readiness().reasons, ["the process is shutting down"]);
+    assert_eq!(
+        bench.control.readiness().reasons,
+        ["the process is shutting down"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -373,7 +543,12 @@ async fn nothing_configured_is_ready_and_names_resolve() {
     let state = bench.control.state();
     let endpoint = &state.accelerators[0].listeners[0].endpoint_groups[0].endpoints[0];
     assert_eq!(endpoint.address, format!("localhost:{}", a.address.port()));
-    assert!(endpoint.addresses.iter().any(|address| address.address == "127.0.0.1" && address.health == "UP"));
+    assert!(
+        endpoint
+            .addresses
+            .iter()
+            .any(|address| address.address == "127.0.0.1" && address.health == "UP")
+    );
     assert!(endpoint.health_since.is_some() && endpoint.latency_ms.is_some());
 }
 
@@ -384,15 +559,27 @@ async fn an_unreadable_state_file_is_put_aside_and_told_of() {
     std::fs::write(folder.path().join("state.json"), "{").expect("written");
     let bench = Bench::start_in(folder);
     let warnings = bench.control.state().warnings;
-    assert!(warnings.iter().any(|warning| warning.contains("drains of before are lost")), "{warnings:?}");
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.contains("drains of before are lost")),
+        "{warnings:?}"
+    );
     assert!(bench.folder.path().join("state.json.unreadable").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_task_ends_with_the_last_handle() {
     let bench = Bench::start("");
-    let Bench { control, signals, plane, folder: _folder } = bench;
+    let Bench {
+        control,
+        signals,
+        plane,
+        folder: _folder,
+    } = bench;
     drop(control);
-    tokio::time::timeout(PATIENCE, signals.closed()).await.expect("the task has ended");
+    tokio::time::timeout(PATIENCE, signals.closed())
+        .await
+        .expect("the task has ended");
     assert_eq!(plane.snapshots().len(), 1);
 }

@@ -28,24 +28,40 @@ pub(crate) struct Surrounding<'a> {
 impl Surrounding<'_> {
     /// Asks a few endpoints of every group, the nearest first, for a sign of life.
     pub(crate) fn ask_others(&self, listener: usize, order: &Order) {
-        let groups = order.ranking().iter().map(|group| &self.layout.listeners[listener].groups[*group]);
+        let groups = order
+            .ranking()
+            .iter()
+            .map(|group| &self.layout.listeners[listener].groups[*group]);
         let asked = groups.flat_map(|group| {
-            let available = group.endpoints.iter().filter(|endpoint| is_available(endpoint, self.health));
-            available.flat_map(|endpoint| self.up(endpoint)).filter_map(|address| address.target).take(ASKED_OF_A_GROUP)
+            let available = group
+                .endpoints
+                .iter()
+                .filter(|endpoint| is_available(endpoint, self.health));
+            available
+                .flat_map(|endpoint| self.up(endpoint))
+                .filter_map(|address| address.target)
+                .take(ASKED_OF_A_GROUP)
         });
         for target in asked.take(ASKED_OF_A_LISTENER) {
             self.checker.probe_now(&self.layout.targets[target]);
         }
     }
 
-    fn up<'b>(&'b self, endpoint: &'b EndpointLayout) -> impl Iterator<Item = &'b AddressLayout> + 'b {
-        let is_up = |address: &&AddressLayout| health_view::of_address(address, self.health).state == HealthState::Up;
+    fn up<'b>(
+        &'b self,
+        endpoint: &'b EndpointLayout,
+    ) -> impl Iterator<Item = &'b AddressLayout> + 'b {
+        let is_up = |address: &&AddressLayout| {
+            health_view::of_address(address, self.health).state == HealthState::Up
+        };
         endpoint.addresses.iter().filter(is_up)
     }
 
     /// When an address last passed a probe or sent anything. Asks the checker, which tells only what changes health.
     fn life(&self, address: &AddressLayout) -> Option<Instant> {
-        let passed = address.target.and_then(|target| self.checker.health(&self.layout.targets[target])?.last_ok);
+        let passed = address
+            .target
+            .and_then(|target| self.checker.health(&self.layout.targets[target])?.last_ok);
         let heard = match address.live.last_heard.load(Ordering::Relaxed) {
             0 => None,
             millis => Some(clock::instant(millis)),
@@ -70,10 +86,16 @@ impl World for Surrounding<'_> {
     fn others(&self, listener: usize, since: Instant) -> Others {
         let mut others = Others::default();
         for group in &self.layout.listeners[listener].groups {
-            for endpoint in group.endpoints.iter().filter(|endpoint| is_available(endpoint, self.health)) {
+            for endpoint in group
+                .endpoints
+                .iter()
+                .filter(|endpoint| is_available(endpoint, self.health))
+            {
                 others.available = true;
                 for address in self.up(endpoint) {
-                    others.patience = others.patience.max(time_to_fall(&group.health_check, address));
+                    others.patience = others
+                        .patience
+                        .max(time_to_fall(&group.health_check, address));
                     others.life = others.life.max(self.life(address));
                     if others.life.is_some_and(|life| life > since) {
                         return others;

@@ -11,7 +11,10 @@ struct Case {
 
 impl Case {
     fn new() -> Case {
-        Case { order: Order::default(), now: Instant::now() }
+        Case {
+            order: Order::default(),
+            now: Instant::now(),
+        }
     }
 
     /// Measured milliseconds by region; 0 is nothing measured.
@@ -29,7 +32,11 @@ impl Case {
 
     fn update(&mut self, distances: &[Distance]) -> String {
         self.order.update(distances, self.now);
-        let names = self.order.ranking().iter().map(|index| distances[*index].region.as_str());
+        let names = self
+            .order
+            .ranking()
+            .iter()
+            .map(|index| distances[*index].region.as_str());
         names.collect::<Vec<_>>().join(" ")
     }
 
@@ -98,7 +105,10 @@ fn the_nearest_of_several_overtakes_first() {
     let mut case = Case::new();
     assert_eq!(case.measure(&[("a", 10), ("b", 20), ("c", 30)]), "a b c");
     case.measure(&[("a", 90), ("b", 50), ("c", 20)]);
-    assert_eq!(case.pass(30).measure(&[("a", 90), ("b", 50), ("c", 20)]), "c b a");
+    assert_eq!(
+        case.pass(30).measure(&[("a", 90), ("b", 50), ("c", 20)]),
+        "c b a"
+    );
 }
 
 #[test]
@@ -106,7 +116,10 @@ fn one_passes_over_a_group_in_between_that_is_neither() {
     let mut case = Case::new();
     assert_eq!(case.measure(&[("a", 10), ("c", 11), ("b", 12)]), "a c b");
     case.measure(&[("a", 12), ("c", 10), ("b", 8)]);
-    assert_eq!(case.pass(30).measure(&[("a", 12), ("c", 10), ("b", 8)]), "b a c");
+    assert_eq!(
+        case.pass(30).measure(&[("a", 12), ("c", 10), ("b", 8)]),
+        "b a c"
+    );
 }
 
 #[test]
@@ -120,14 +133,22 @@ fn all_down_keeps_the_last_distance() {
 #[test]
 fn configured_latency_wins_and_its_change_acts_at_once() {
     let at = |a: Option<Duration>, b: Option<Duration>| {
-        let one = |region: &str, configured| Distance { region: Region::new(region), configured, measured: MS(1) };
+        let one = |region: &str, configured| Distance {
+            region: Region::new(region),
+            configured,
+            measured: MS(1),
+        };
         [one("a", a), one("b", b)]
     };
     let mut case = Case::new();
     assert_eq!(case.update(&at(MS(50), MS(10))), "b a");
     assert_eq!(case.update(&at(MS(5), MS(10))), "a b");
     assert_eq!(case.update(&at(MS(5), None)), "b a");
-    assert_eq!(case.update(&at(MS(2), MS(1))), "b a", "what the operator wrote is exact");
+    assert_eq!(
+        case.update(&at(MS(2), MS(1))),
+        "b a",
+        "what the operator wrote is exact"
+    );
     assert_eq!(case.update(&at(MS(1), MS(2))), "a b");
     assert_eq!(case.update(&at(MS(1), MS(1))), "a b", "ties go by the file");
 }

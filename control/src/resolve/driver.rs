@@ -77,7 +77,9 @@ impl Askers {
 }
 
 fn stamp(path: &str) -> Option<SystemTime> {
-    fs::metadata(Path::new(path)).and_then(|meta| meta.modified()).ok()
+    fs::metadata(Path::new(path))
+        .and_then(|meta| meta.modified())
+        .ok()
 }
 
 impl Asker {
@@ -109,16 +111,25 @@ impl Asker {
     }
 
     fn from_hosts(&self, name: &Name) -> Option<Answer> {
-        let look = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
+        let look = |kind| {
+            self.hosts
+                .lookup_static_host(&Query::query(name.clone(), kind))
+        };
         let (v4, v6) = (look(RecordType::A), look(RecordType::AAAA));
         if v4.is_none() && v6.is_none() {
             return None;
         }
         let family = |found: Option<Lookup>| match found {
-            Some(found) => Family::Addresses { addresses: addresses(&found), ttl: FILES_EVERY },
+            Some(found) => Family::Addresses {
+                addresses: addresses(&found),
+                ttl: FILES_EVERY,
+            },
             None => Family::None("not in the hosts file".into()),
         };
-        Some(Answer { v4: family(v4), v6: family(v6) })
+        Some(Answer {
+            v4: family(v4),
+            v6: family(v6),
+        })
     }
 }
 
@@ -127,10 +138,11 @@ fn resolver(nameservers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
         TokioResolver::builder_tokio()?
     } else {
         let servers = nameservers.iter().map(|server| {
-            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-                connection.port = server.port();
-                connection
-            });
+            let connections =
+                [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                    connection.port = server.port();
+                    connection
+                });
             NameServerConfig::new(server.ip(), true, connections.into())
         });
         let config = ResolverConfig::from_name_servers(servers.collect());
@@ -174,17 +186,30 @@ fn family(outcome: Result<Lookup, NetError>) -> Family {
             if addresses.is_empty() {
                 return Family::None("the name has no addresses".into());
             }
-            let seconds = found.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
-            Family::Addresses { addresses, ttl: Duration::from_secs(seconds.into()) }
+            let seconds = found
+                .answers()
+                .iter()
+                .map(|record| record.ttl)
+                .min()
+                .unwrap_or(0);
+            Family::Addresses {
+                addresses,
+                ttl: Duration::from_secs(seconds.into()),
+            }
         }
         Err(error) if error.is_nx_domain() => Family::None("no such name (NXDOMAIN)".into()),
-        Err(error) if error.is_no_records_found() => Family::None("the name has no addresses".into()),
+        Err(error) if error.is_no_records_found() => {
+            Family::None("the name has no addresses".into())
+        }
         Err(error) => Family::Failed(error.to_string().into()),
     }
 }
 
 fn addresses(found: &Lookup) -> Vec<std::net::IpAddr> {
-    let addresses = found.answers().iter().filter_map(|record| record.data.ip_addr());
+    let addresses = found
+        .answers()
+        .iter()
+        .filter_map(|record| record.data.ip_addr());
     addresses.map(|ip| ip.to_canonical()).collect()
 }
 
@@ -194,5 +219,8 @@ fn no_answer() -> Family {
 
 fn failed(why: String) -> Answer {
     let why: Arc<str> = why.into();
-    Answer { v4: Family::Failed(why.clone()), v6: Family::Failed(why) }
+    Answer {
+        v4: Family::Failed(why.clone()),
+        v6: Family::Failed(why),
+    }
 }

@@ -10,11 +10,16 @@ struct Case {
 }
 
 fn ips(list: &[&str]) -> Vec<IpAddr> {
-    list.iter().map(|ip| ip.parse().expect("an address")).collect()
+    list.iter()
+        .map(|ip| ip.parse().expect("an address"))
+        .collect()
 }
 
 fn some(list: &[&str], seconds: u64) -> Family {
-    Family::Addresses { addresses: ips(list), ttl: Duration::from_secs(seconds) }
+    Family::Addresses {
+        addresses: ips(list),
+        ttl: Duration::from_secs(seconds),
+    }
 }
 
 fn nothing() -> Family {
@@ -27,7 +32,10 @@ fn silent() -> Family {
 
 impl Case {
     fn new() -> Case {
-        let mut case = Case { names: Names::default(), now: Instant::now() };
+        let mut case = Case {
+            names: Names::default(),
+            now: Instant::now(),
+        };
         case.names.want(["web".into()].into(), case.now);
         case
     }
@@ -42,7 +50,8 @@ impl Case {
     }
 
     fn answer(&mut self, v4: Family, v6: Family) -> bool {
-        self.names.answered("web", Answer { v4, v6 }, HOUR, self.now)
+        self.names
+            .answered("web", Answer { v4, v6 }, HOUR, self.now)
     }
 
     /// Seconds until the name is asked again.
@@ -94,10 +103,17 @@ fn one_that_never_resolved_is_asked_every_one_to_five_seconds() {
 
 #[test]
 fn the_last_answer_is_kept_while_it_is_not_too_old() {
-    for failure in [(silent(), silent()), (nothing(), nothing()), (nothing(), silent())] {
+    for failure in [
+        (silent(), silent()),
+        (nothing(), nothing()),
+        (nothing(), silent()),
+    ] {
         let mut case = Case::new();
         case.answer(some(&["10.0.0.1"], 60), nothing());
-        assert!(case.pass(60).answer(failure.0.clone(), failure.1.clone()), "the error is news");
+        assert!(
+            case.pass(60).answer(failure.0.clone(), failure.1.clone()),
+            "the error is news"
+        );
         assert!(!case.pass(1).answer(failure.0.clone(), failure.1.clone()));
         assert_eq!(case.addresses(), ips(&["10.0.0.1"]));
         assert!(case.pass(3539).answer(failure.0, failure.1));
@@ -112,7 +128,10 @@ fn trouble_with_one_family_keeps_its_addresses() {
     assert!(!case.pass(60).answer(some(&["10.0.0.1"], 60), silent()));
     assert_eq!(case.addresses(), ips(&["10.0.0.1", "fd00::1"]));
     assert_eq!(case.wait(), 5);
-    assert!(case.answer(some(&["10.0.0.1"], 60), nothing()), "a definite none is believed");
+    assert!(
+        case.answer(some(&["10.0.0.1"], 60), nothing()),
+        "a definite none is believed"
+    );
     assert_eq!(case.addresses(), ips(&["10.0.0.1"]));
 }
 
@@ -135,5 +154,16 @@ fn few_are_asked_at_once() {
     assert_eq!(names.take_due(now).len(), 0);
     assert_eq!(names.next_due(), None);
     names.want(HashSet::new(), now);
-    assert!(!names.answered("1", Answer { v4: nothing(), v6: nothing() }, HOUR, now), "nobody asks for it any more");
+    assert!(
+        !names.answered(
+            "1",
+            Answer {
+                v4: nothing(),
+                v6: nothing()
+            },
+            HOUR,
+            now
+        ),
+        "nobody asks for it any more"
+    );
 }

@@ -10,8 +10,8 @@ use portolan_config::model::Accelerator;
 use portolan_config::units::PortSet;
 
 use super::{
-    AcceleratorView, EndpointAddressView, EndpointGroupView, EndpointView, ListenerView, PortsView, StateView,
-    StaticAddressView,
+    AcceleratorView, EndpointAddressView, EndpointGroupView, EndpointView, ListenerView, PortsView,
+    StateView, StaticAddressView,
 };
 use crate::data_plane::Binding;
 use crate::drains::rfc3339;
@@ -20,26 +20,44 @@ use crate::health_view;
 use crate::layout::{EndpointLayout, GroupLayout, ListenerLayout};
 
 /// The whole view.
-pub(crate) fn state(published: &Published, bindings: &[Binding], readiness: Readiness) -> StateView {
+pub(crate) fn state(
+    published: &Published,
+    bindings: &[Binding],
+    readiness: Readiness,
+) -> StateView {
     let mut listeners: HashMap<usize, Vec<ListenerView>> = HashMap::new();
     for (listener, places) in published.layout.listeners.iter().zip(&published.places) {
         let view = listener_view(published, listener, places);
-        listeners.entry(listener.accelerator_index).or_default().push(view);
+        listeners
+            .entry(listener.accelerator_index)
+            .or_default()
+            .push(view);
     }
     let mut by_accelerator: HashMap<&str, Vec<&Binding>> = HashMap::new();
     for binding in bindings {
-        by_accelerator.entry(binding.accelerator.as_str()).or_default().push(binding);
+        by_accelerator
+            .entry(binding.accelerator.as_str())
+            .or_default()
+            .push(binding);
     }
-    let accelerators = published.config.accelerators.iter().enumerate().map(|(index, accelerator)| {
-        let bindings = by_accelerator.get(accelerator.name.as_str()).map_or(&[][..], Vec::as_slice);
-        AcceleratorView {
-            name: accelerator.name.to_string(),
-            enabled: accelerator.enabled,
-            source: accelerator.source.as_str().to_owned(),
-            addresses: static_addresses(accelerator, bindings),
-            listeners: listeners.remove(&index).unwrap_or_default(),
-        }
-    });
+    let accelerators =
+        published
+            .config
+            .accelerators
+            .iter()
+            .enumerate()
+            .map(|(index, accelerator)| {
+                let bindings = by_accelerator
+                    .get(accelerator.name.as_str())
+                    .map_or(&[][..], Vec::as_slice);
+                AcceleratorView {
+                    name: accelerator.name.to_string(),
+                    enabled: accelerator.enabled,
+                    source: accelerator.source.as_str().to_owned(),
+                    addresses: static_addresses(accelerator, bindings),
+                    listeners: listeners.remove(&index).unwrap_or_default(),
+                }
+            });
     StateView {
         accelerators: accelerators.collect(),
         pop: published.config.pop.name.clone(),
@@ -61,10 +79,17 @@ pub(crate) fn binding_errors(bindings: &[Binding]) -> Vec<String> {
     let failed = || bindings.iter().filter(|binding| binding.error.is_some());
     let mut errors: Vec<String> = failed()
         .take(BINDING_ERRORS_SHOWN)
-        .map(|Binding { accelerator, protocol, address, error }| {
-            let error = error.as_deref().unwrap_or_default();
-            format!("{accelerator} does not listen on {address}/{protocol}: {error}")
-        })
+        .map(
+            |Binding {
+                 accelerator,
+                 protocol,
+                 address,
+                 error,
+             }| {
+                let error = error.as_deref().unwrap_or_default();
+                format!("{accelerator} does not listen on {address}/{protocol}: {error}")
+            },
+        )
         .collect();
     let more = failed().count().saturating_sub(BINDING_ERRORS_SHOWN);
     if more > 0 {
@@ -76,14 +101,22 @@ pub(crate) fn binding_errors(bindings: &[Binding]) -> Vec<String> {
 /// Why not every listener accepts, a sentence each.
 pub(crate) fn not_listening(published: &Published, bindings: &[Binding]) -> Vec<String> {
     let mut reasons = binding_errors(bindings);
-    for listener in published.layout.listeners.iter().filter(|listener| listener.enabled) {
+    for listener in published
+        .layout
+        .listeners
+        .iter()
+        .filter(|listener| listener.enabled)
+    {
         let is_bound = bindings.iter().any(|binding| {
             binding.accelerator == listener.accelerator
                 && binding.protocol == listener.protocol
                 && listener.ports.contains(binding.address.port())
         });
         if !is_bound {
-            reasons.push(format!("{} does not listen on {} yet", listener.accelerator, listener.label));
+            reasons.push(format!(
+                "{} does not listen on {} yet",
+                listener.accelerator, listener.label
+            ));
         }
     }
     reasons
@@ -98,15 +131,28 @@ pub(crate) fn without_result(published: &Published) -> usize {
         };
         endpoint.addresses.is_empty() || !endpoint.addresses.iter().all(knows)
     };
-    published.layout.endpoints().filter(|(_, _, endpoint)| unknown(endpoint)).count()
+    published
+        .layout
+        .endpoints()
+        .filter(|(_, _, endpoint)| unknown(endpoint))
+        .count()
 }
 
 fn static_addresses(accelerator: &Accelerator, bindings: &[&Binding]) -> Vec<StaticAddressView> {
-    let wildcard = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-    let of = |ip: IpAddr| bindings.iter().filter(move |binding| binding.address.ip() == ip);
+    let wildcard = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    let of = |ip: IpAddr| {
+        bindings
+            .iter()
+            .filter(move |binding| binding.address.ip() == ip)
+    };
     let addresses: Vec<IpAddr> = if accelerator.addresses.is_empty() {
         // Where IPv6 is off there is no binding for it, and nothing to show.
-        let bound = wildcard.into_iter().filter(|ip| bindings.is_empty() || of(*ip).next().is_some());
+        let bound = wildcard
+            .into_iter()
+            .filter(|ip| bindings.is_empty() || of(*ip).next().is_some());
         bound.collect()
     } else {
         accelerator.addresses.clone()
@@ -122,28 +168,42 @@ fn static_addresses(accelerator: &Accelerator, bindings: &[&Binding]) -> Vec<Sta
     addresses.into_iter().map(view).collect()
 }
 
-fn listener_view(published: &Published, listener: &ListenerLayout, places: &[Place]) -> ListenerView {
+fn listener_view(
+    published: &Published,
+    listener: &ListenerLayout,
+    places: &[Place],
+) -> ListenerView {
     let groups = listener.groups.iter().zip(places);
     ListenerView {
         protocol: listener.protocol.to_string(),
         ports: ports(&listener.ports),
         client_affinity: listener.client_affinity.as_str().to_owned(),
         active_flows: listener.stats.active_flows.load(Ordering::Relaxed).into(),
-        endpoint_groups: groups.map(|(group, place)| group_view(published, group, *place)).collect(),
+        endpoint_groups: groups
+            .map(|(group, place)| group_view(published, group, *place))
+            .collect(),
     }
 }
 
 /// A group's place in the order and its distance.
 pub(crate) type Place = (usize, Option<Duration>);
 
-fn group_view(published: &Published, group: &GroupLayout, (order, distance): Place) -> EndpointGroupView {
+fn group_view(
+    published: &Published,
+    group: &GroupLayout,
+    (order, distance): Place,
+) -> EndpointGroupView {
     EndpointGroupView {
         region: group.region.to_string(),
         traffic_dial: group.traffic_dial.percent(),
         distance_ms: distance.map(millis),
         order,
         health_check: group.health_check.probe.as_str().to_owned(),
-        endpoints: group.endpoints.iter().map(|endpoint| endpoint_view(published, endpoint)).collect(),
+        endpoints: group
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint_view(published, endpoint))
+            .collect(),
     }
 }
 

@@ -35,17 +35,26 @@ struct Case {
 impl Case {
     fn new() -> Case {
         let now = Instant::now() + Duration::from_secs(3600);
-        let others = Others { available: true, life: None, patience: Duration::ZERO };
+        let others = Others {
+            available: true,
+            life: None,
+            patience: Duration::ZERO,
+        };
         Case {
             verdicts: Verdicts::new(),
-            world: Setting { others: RefCell::new(others) },
+            world: Setting {
+                others: RefCell::new(others),
+            },
             now,
             policy: OnUnhealthy::Reset,
         }
     }
 
     fn with(policy: OnUnhealthy) -> Case {
-        Case { policy, ..Case::new() }
+        Case {
+            policy,
+            ..Case::new()
+        }
     }
 
     fn pass(&mut self, millis: u64) -> &mut Case {
@@ -106,10 +115,19 @@ impl Case {
 
 #[test]
 fn a_dead_path_resets_once_another_endpoint_has_shown_life() {
-    for failure in [Failure::Refused, Failure::TimedOut, Failure::Unreachable, Failure::Reset] {
+    for failure in [
+        Failure::Refused,
+        Failure::TimedOut,
+        Failure::Unreachable,
+        Failure::Reset,
+    ] {
         let mut case = Case::new();
         case.others_live();
-        assert_eq!(case.falls(A, failure).decided(), "", "life before the fall proves nothing");
+        assert_eq!(
+            case.falls(A, failure).decided(),
+            "",
+            "life before the fall proves nothing"
+        );
         assert!(case.verdicts.next_look(case.now).is_some());
         assert_eq!(case.pass(3).others_live().decided(), "R1");
         assert_eq!(case.verdicts.next_look(case.now), None);
@@ -121,9 +139,15 @@ fn a_dead_path_resets_once_another_endpoint_has_shown_life() {
 fn a_reset_says_since_when_silence_counts_and_how_it_is_paced() {
     let mut case = Case::new();
     let fell = case.now;
-    case.falls(A, Failure::Refused).pass(1).others_live().decided();
+    case.falls(A, Failure::Refused)
+        .pass(1)
+        .others_live()
+        .decided();
     let verdict = &case.verdicts.published()[0];
-    assert_eq!((verdict.number, verdict.address, verdict.decided), (1, A, case.now));
+    assert_eq!(
+        (verdict.number, verdict.address, verdict.decided),
+        (1, A, case.now)
+    );
     let expected = Fate::Reset {
         silent_since: fell - Duration::from_millis(100),
         over: Duration::from_secs(1),
@@ -138,7 +162,11 @@ fn when_all_fall_within_a_second_nothing_is_reset() {
     assert_eq!(case.falls(A, Failure::TimedOut).decided(), "");
     assert_eq!(case.pass(900).decided(), "");
     assert_eq!(case.falls(B, Failure::TimedOut).others_fall().decided(), "");
-    assert_eq!(case.pass(10).others_rise().decided(), "", "a blip of the whole path resets nothing afterwards either");
+    assert_eq!(
+        case.pass(10).others_rise().decided(),
+        "",
+        "a blip of the whole path resets nothing afterwards either"
+    );
     assert_eq!(case.pass(60_000).decided(), "");
 }
 
@@ -174,7 +202,11 @@ fn up_again_before_the_verdict_drops_it() {
 #[test]
 fn an_endpoint_that_answers_is_drained_until_it_is_up_again() {
     let mut case = Case::new();
-    assert_eq!(case.falls(A, Failure::Answer("status 503".into())).decided(), "D1");
+    assert_eq!(
+        case.falls(A, Failure::Answer("status 503".into()))
+            .decided(),
+        "D1"
+    );
     let until = Some(case.now + DRAIN);
     assert_eq!(case.verdicts.published()[0].fate, Fate::Drain { until });
     case.pass(1000);
@@ -187,14 +219,29 @@ fn an_endpoint_that_answers_is_drained_until_it_is_up_again() {
 #[test]
 fn when_the_last_one_falls_those_that_answer_are_kept() {
     let mut case = Case::new();
-    assert_eq!(case.falls(A, Failure::Answer("status 503".into())).decided(), "D1");
-    assert_eq!(case.falls(B, Failure::Answer("status 503".into())).others_fall().decided(), "K1");
+    assert_eq!(
+        case.falls(A, Failure::Answer("status 503".into()))
+            .decided(),
+        "D1"
+    );
+    assert_eq!(
+        case.falls(B, Failure::Answer("status 503".into()))
+            .others_fall()
+            .decided(),
+        "K1"
+    );
 }
 
 #[test]
 fn policies_have_their_way() {
     let mut keep = Case::with(OnUnhealthy::Keep);
-    assert_eq!(keep.falls(A, Failure::Refused).pass(2000).others_live().decided(), "");
+    assert_eq!(
+        keep.falls(A, Failure::Refused)
+            .pass(2000)
+            .others_live()
+            .decided(),
+        ""
+    );
     let mut drain = Case::with(OnUnhealthy::Drain);
     assert_eq!(drain.falls(A, Failure::Refused).decided(), "D1");
 }
@@ -230,20 +277,40 @@ fn a_drain_with_two_causes_ends_with_the_last() {
 #[test]
 fn an_address_that_left_the_layout_is_forgotten_while_held() {
     let mut case = Case::new();
-    assert_eq!(case.falls(AddressId(99), Failure::Refused).pass(2000).others_live().decided(), "");
+    assert_eq!(
+        case.falls(AddressId(99), Failure::Refused)
+            .pass(2000)
+            .others_live()
+            .decided(),
+        ""
+    );
     assert_eq!(case.verdicts.next_look(case.now), None);
 }
 
 #[test]
 fn verdicts_are_published_for_their_life_and_numbered_on() {
     let mut case = Case::new();
-    case.falls(A, Failure::Refused).pass(1).others_live().decided();
+    case.falls(A, Failure::Refused)
+        .pass(1)
+        .others_live()
+        .decided();
     let first = case.verdicts.published().clone();
     case.pass(59_000);
     case.verdicts.expire(case.now);
-    assert!(Arc::ptr_eq(case.verdicts.published(), &first), "nothing new is nothing new");
-    case.falls(B, Failure::Refused).pass(1).others_live().decided();
-    let numbers: Vec<u64> = case.verdicts.published().iter().map(|verdict| verdict.number).collect();
+    assert!(
+        Arc::ptr_eq(case.verdicts.published(), &first),
+        "nothing new is nothing new"
+    );
+    case.falls(B, Failure::Refused)
+        .pass(1)
+        .others_live()
+        .decided();
+    let numbers: Vec<u64> = case
+        .verdicts
+        .published()
+        .iter()
+        .map(|verdict| verdict.number)
+        .collect();
     assert_eq!(numbers, [1, 2]);
     case.pass(2000);
     case.verdicts.expire(case.now);
@@ -255,12 +322,16 @@ fn verdicts_are_published_for_their_life_and_numbered_on() {
 fn there_is_a_most() {
     let mut case = Case::new();
     for address in 0..(PUBLISHED as u64 + 10) {
-        case.verdicts.drain(AddressId(1000 + address), Cause::Left, DRAIN, case.now);
+        case.verdicts
+            .drain(AddressId(1000 + address), Cause::Left, DRAIN, case.now);
     }
     case.decided();
     assert_eq!(case.verdicts.published().len(), PUBLISHED);
     assert_eq!(case.verdicts.published()[0].number, 11);
     case.pass(300_001);
     case.verdicts.expire(case.now);
-    assert!(case.verdicts.draining.is_empty(), "addresses that left are forgotten with their flows");
+    assert!(
+        case.verdicts.draining.is_empty(),
+        "addresses that left are forgotten with their flows"
+    );
 }
