@@ -34,10 +34,19 @@ const ERROR_AGAIN: Duration = Duration::from_secs(60);
 /// Takes the records of finished flows. Lives as long as the process, on or off; dropping it writes out what is queued.
 #[derive(Debug)]
 pub struct FlowLog {
-    /// `None` only while it is being dropped.
-    records: Option<SyncSender<FlowRecord>>,
+    queue: SyncSender<Message>,
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+    /// `None` after [`FlowLog::end`].
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the writer is sent.
+#[derive(Debug)]
+enum Message {
+    // Not boxed: the queue is the bound of the memory, and one allocation a record less is worth its empty slots.
+    Record(FlowRecord),
+    /// Nothing comes after this.
+    End,
 }
 
 /// What became of the records.
@@ -104,15 +113,15 @@ impl FlowLog {
             next: Mutex::new(Next::Switch(None)),
             stats: FlowLogStats::default(),
         });
-        let (records, queue) = sync_channel(QUEUED_RECORDS);
+        let (queue, queued) = sync_channel(QUEUED_RECORDS);
         let writer = Writer::new(shared.clone());
         let writer = Builder::new()
             .name("flow-log".into())
-            .spawn(move || writer.run(&queue))?;
+            .spawn(move || writer.run(&queued))?;
         Ok(Self {
-            records: Some(records),
+            queue,
             shared,
-            writer: Some(writer),
+            writer: Mutex::new(Some(writer)),
         })
     }
 
@@ -137,6 +146,20 @@ impl FlowLog {
         }
     }
 
+    /// Writes out what is queued and stops for good, whoever else still holds it; later records are counted as dropped.
+    pub fn end(&self) {
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(writer) = writer {
+            // Waits for room. Fails when the writer has panicked, which its thread has reported, as joining it would.
+            let _ = self.queue.send(Message::End);
+            let _ = writer.join();
+        }
+    }
+
     /// What became of the records so far.
     pub fn stats(&self) -> &FlowLogStats {
         &self.shared.stats
@@ -157,8 +180,7 @@ impl RecordSink for FlowLog {
             stats.sampled_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let Some(records) = &self.records else { return };
-        match records.try_send(record) {
+        match self.queue.try_send(Message::Record(record)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 stats.dropped.fetch_add(1, Ordering::Relaxed);
@@ -169,11 +191,7 @@ impl RecordSink for FlowLog {
 
 impl Drop for FlowLog {
     fn drop(&mut self) {
-        self.records = None;
-        if let Some(writer) = self.writer.take() {
-            // A panic of the writer has been reported by its own thread.
-            let _ = writer.join();
-        }
+        self.end();
     }
 }
 
@@ -259,27 +277,41 @@ impl Writer {
         }
     }
 
-    fn run(mut self, queue: &Receiver<FlowRecord>) {
+    fn run(mut self, queue: &Receiver<Message>) {
         loop {
-            match queue.recv_timeout(ROTATION_CHECK) {
-                Ok(first) => self.write(std::iter::once(first).chain(queue.try_iter()).take(BATCH)),
-                Err(RecvTimeoutError::Timeout) => self.follow(Instant::now()),
+            let first = match queue.recv_timeout(ROTATION_CHECK) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.follow(Instant::now());
+                    continue;
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut ended = false;
+            let mut count = 0;
+            self.lines.clear();
+            for message in std::iter::once(first).chain(queue.try_iter()).take(BATCH) {
+                match message {
+                    Message::Record(record) => {
+                        line::append(&mut self.lines, &self.shared.pop, &record);
+                        count += 1;
+                    }
+                    Message::End => ended = true,
+                }
+            }
+            self.write(count);
+            if ended {
+                return;
             }
         }
     }
 
-    fn write(&mut self, records: impl Iterator<Item = FlowRecord>) {
-        self.lines.clear();
-        let mut count = 0u64;
-        for record in records {
-            line::append(&mut self.lines, &self.shared.pop, &record);
-            count += 1;
-        }
+    /// Writes the lines, `count` of them.
+    fn write(&mut self, count: u64) {
         let now = Instant::now();
         self.follow(now);
         let Some(target) = &mut self.target else {
-            // Either switched off with records still queued, or the file cannot be opened.
+            // Switched off with records still queued.
             self.shared.stats.failed.fetch_add(count, Ordering::Relaxed);
             return;
         };

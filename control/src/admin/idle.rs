@@ -26,7 +26,7 @@ ports = [80, "8000-8100"]
 region = "us-east-1"
 latency = "5ms"
 health_check = { protocol = "NONE" }
-endpoints = [{ id = "web-1", address = "127.0.0.1:81" }, { id = "arn:aws:x/y z", address = "127.0.0.2:81" }]
+endpoints = [{ id = "web-1", address = "127.0.0.1:81" }, { id = "arn:aws:x/y?z", address = "127.0.0.2:81" }]
 [[accelerator.listener.endpoint_group]]
 region = "eu-west-1"
 latency = "50ms"

@@ -171,12 +171,12 @@ async fn drains_take_percent_encoded_ids_and_say_where_in_query_or_body() {
     );
     assert!(answer["until"].is_string(), "{answer}");
     let (status, answer) = post(
-        "/api/v1/endpoints/arn%3Aaws%3Ax%2Fy%20z/drain",
+        "/api/v1/endpoints/arn%3Aaws%3Ax%2Fy%3Fz/drain",
         r#"{"region":"us-east-1"}"#,
     )
     .await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    assert_eq!(answer["endpoint"], "arn:aws:x/y z");
+    assert_eq!(answer["endpoint"], "arn:aws:x/y?z");
 
     let state = json_of(ask(&router, Request::get("/api/v1/state"), "").await).await;
     assert_eq!(

@@ -139,6 +139,23 @@ fn what_is_queued_at_the_end_is_written_and_an_existing_file_is_kept() {
 }
 
 #[test]
+fn after_its_end_everything_is_on_disk_and_further_records_are_counted_as_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flows.jsonl");
+    let log = FlowLog::start("fra1").unwrap();
+    log.configure(Some(&path), 1.0).unwrap();
+    for id in 0..500 {
+        log.record(record(id));
+    }
+
+    log.end();
+    assert_eq!(lines(&path).len(), 500);
+    log.record(record(500));
+    log.end();
+    assert_eq!(log.stats().dropped.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn a_file_that_was_rotated_away_is_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (path, old) = (
