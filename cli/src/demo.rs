@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{sleep, timeout};
 
 use self::clients::Clients;
-use self::figures::{Figures, Marks, took};
+use self::figures::{Figures, Marks};
 use self::region::Region;
 use self::story::Story;
 use crate::args::{EXIT_DONE, EXIT_FAILED};
@@ -123,6 +123,8 @@ impl Stage {
             args.rate, args.lasting, self.admin
         );
         self.wait_until_up().await?;
+        // How they came up is not the story.
+        self.events = self.edge.control.events();
         let (sender, notes) = mpsc::channel(clients::PENDING_NOTES);
         let mut clients = Clients::start(self.listener, args.rate, args.lasting.into(), &sender);
         let mut story = Story::new(notes);
@@ -189,10 +191,10 @@ impl Stage {
 
         let dark = near.go_dark().await?;
         let since = dark.since;
+        story.dark_since(since);
         story.say(&format!(
             "{name} goes dark: SYNs unanswered, its connections silent"
         ));
-        story.turn_page();
         story
             .watch(&self.edge, &mut self.events, began + length * 3 / 5)
             .await;
@@ -291,14 +293,10 @@ fn report(figures: &Figures) -> Vec<String> {
         served.join(", ")
     );
     println!(
-        "  The first of them was answered {} after the last SYN that was answered.",
-        took(figures.elsewhere_after)
-    );
-    println!(
         "\nThe same for real endpoints, as portolan.toml (then: portolan run --config portolan.toml):\n"
     );
     for line in example::FOR_REAL.lines() {
-        println!("  {line}");
+        println!("{}", format!("  {line}").trim_end());
     }
     let complaints = figures.complaints();
     for complaint in &complaints {

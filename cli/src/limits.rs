@@ -74,17 +74,19 @@ impl Effective<'_> {
         } else {
             "the descriptor limit, two a flow"
         };
+        let raised = if soft == started_with {
+            String::new()
+        } else {
+            format!(", raised from {started_with}")
+        };
+        let descriptors_by = format!("soft limit{raised}; hard limit {hard} (LimitNOFILE=)");
         let workers_by = if self.config.pop.workers == 0 {
             "one a core"
         } else {
             "[pop] workers"
         };
         vec![
-            (
-                "descriptors",
-                soft.to_string(),
-                format!("soft limit, raised from {started_with}; hard limit {hard} (LimitNOFILE=)"),
-            ),
+            ("descriptors", soft.to_string(), descriptors_by),
             ("flows", self.max_flows.to_string(), flows_by.into()),
             (
                 "flows per source",
@@ -189,4 +191,59 @@ fn listeners(config: &Config) -> String {
         }
     }
     format!("{listeners} on {sockets} addresses and ports")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use portolan_config::file;
+
+    use super::*;
+
+    const FILE: &str = r#"
+        [limits]
+        max_flows = 500
+        [[accelerator]]
+        name = "shop"
+        addresses = ["127.0.0.1", "127.0.0.2"]
+        [[accelerator.listener]]
+        protocol = "TCP"
+        ports = [8080, "8090-8099"]
+        [[accelerator]]
+        name = "off"
+        enabled = false
+        [[accelerator.listener]]
+        protocol = "TCP"
+        ports = [9090]
+    "#;
+
+    #[test]
+    fn the_table_says_what_is_in_force_and_what_decides_it() {
+        let config = file::parse(FILE, Path::new("portolan.toml"))
+            .unwrap()
+            .config;
+        let descriptors = Descriptors {
+            started_with: 1024,
+            soft: 4096,
+            hard: 4096,
+        };
+        let effective = Effective {
+            descriptors,
+            max_flows: 500,
+            workers: 2,
+            relay: "copy",
+            config: &config,
+        };
+        let rows = effective.rows();
+        let row = |name| rows.iter().find(|(found, ..)| *found == name).unwrap();
+        assert_eq!(row("listeners").1, "1 on 22 addresses and ports");
+        assert_eq!(
+            (row("flows").1.as_str(), row("flows").2.as_str()),
+            ("500", "[limits] max_flows")
+        );
+        assert!(row("descriptors").2.contains("raised from 1024"));
+        assert_eq!(row("flows per source").1, "off");
+        assert_eq!(effective.to_string().lines().count(), rows.len());
+    }
 }

@@ -1,5 +1,6 @@
 //! What the demo shows while it runs: a table drawn over itself on a terminal, a line a second elsewhere. Headlines stay above it.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,25 @@ pub(super) struct Row<'a> {
     pub(super) answered: usize,
 }
 
+/// Short connections that failed so far.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Failed {
+    /// Begun when all was well, or while the region was dark.
+    pub(super) new: usize,
+    /// Begun before the region went dark, and with it when it did.
+    pub(super) in_flight: usize,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed {}", self.new)?;
+        if self.in_flight > 0 {
+            write!(f, " (and {} in flight when it went dark)", self.in_flight)?;
+        }
+        Ok(())
+    }
+}
+
 impl Screen {
     /// On standard output.
     pub(super) fn new(now: Instant) -> Self {
@@ -62,7 +82,7 @@ impl Screen {
     }
 
     /// Shows how things stand.
-    pub(super) fn show(&mut self, now: Instant, rows: &[Row<'_>], failed: usize) {
+    pub(super) fn show(&mut self, now: Instant, rows: &[Row<'_>], failed: Failed) {
         if self.terminal {
             self.next = now + FRAME;
             self.wipe();
@@ -138,7 +158,7 @@ fn health(endpoints: &[EndpointView]) -> String {
     format!("UP {up}/{}", endpoints.len())
 }
 
-fn table(rows: &[Row<'_>], failed: usize) -> String {
+fn table(rows: &[Row<'_>], failed: Failed) -> String {
     let mut table = format!(
         "\n   {:<14}{:>7}  {:<8}{:>6}{:>8}\n",
         "region", "away", "health", "flows", "new/s"
@@ -155,11 +175,11 @@ fn table(rows: &[Row<'_>], failed: usize) -> String {
             row.region, row.health, row.flows, row.answered
         ));
     }
-    table.push_str(&format!("   connections failed so far: {failed}\n"));
+    table.push_str(&format!("   connections {failed}\n"));
     table
 }
 
-fn line(rows: &[Row<'_>], failed: usize) -> String {
+fn line(rows: &[Row<'_>], failed: Failed) -> String {
     let regions: Vec<String> = rows
         .iter()
         .map(|row| {
@@ -169,7 +189,7 @@ fn line(rows: &[Row<'_>], failed: usize) -> String {
             )
         })
         .collect();
-    format!("{} | failed {failed}", regions.join(" | "))
+    format!("{} | {failed}", regions.join(" | "))
 }
 
 #[cfg(test)]
@@ -191,7 +211,13 @@ mod tests {
     fn a_table_is_as_wide_as_an_old_terminal() {
         let mut down = row("eu-central-1", 0);
         down.reason = Some("no answer in time, three times in a row, from this PoP");
-        let table = table(&[down, row("eu-west-1", 100_000)], 0);
+        let table = table(
+            &[down, row("eu-west-1", 100_000)],
+            Failed {
+                new: 100,
+                in_flight: 1000,
+            },
+        );
         assert!(
             table.lines().all(|line| line.chars().count() < 80),
             "{table}"
@@ -201,7 +227,13 @@ mod tests {
     #[test]
     fn a_line_says_it_all() {
         assert_eq!(
-            line(&[row("eu-west-1", 200)], 1),
+            line(
+                &[row("eu-west-1", 200)],
+                Failed {
+                    new: 1,
+                    in_flight: 0
+                }
+            ),
             "eu-west-1 UP 60 flows 200/s | failed 1"
         );
     }

@@ -6,7 +6,7 @@ use portolan_control::event::{Event, EventKind};
 use tokio::sync::{broadcast, mpsc};
 
 use super::clients::Note;
-use super::screen::{self, Screen};
+use super::screen::{self, Failed, Screen};
 use crate::assembly::Assembly;
 
 /// What "a second" on the screen is counted over.
@@ -19,22 +19,27 @@ pub(super) struct Story {
     pub(super) notes: Vec<Note>,
     /// Region, new health and when the edge said so.
     health: Vec<(String, String, Instant)>,
-    failed: usize,
+    /// When the near region went dark: what was begun before may die with it.
+    dark: Option<Instant>,
+    failed: Failed,
     /// Where it is shown.
     pub(super) screen: Screen,
 }
 
 impl Story {
+    /// Begins, with nobody on the stage.
     pub(super) fn new(incoming: mpsc::Receiver<Note>) -> Self {
         Self {
             incoming,
             notes: Vec::new(),
             health: Vec::new(),
-            failed: 0,
+            dark: None,
+            failed: Failed::default(),
             screen: Screen::new(Instant::now()),
         }
     }
 
+    /// Says something that stays.
     pub(super) fn say(&mut self, text: &str) {
         self.screen.headline(Instant::now(), text);
     }
@@ -58,10 +63,16 @@ impl Story {
 
     fn note(&mut self, note: Note) {
         if let Note::Short {
-            outcome: Err(_), ..
+            began,
+            outcome: Err(_),
+            ..
         } = note
         {
-            self.failed += 1;
+            if self.dark.is_some_and(|dark| began < dark) {
+                self.failed.in_flight += 1;
+            } else {
+                self.failed.new += 1;
+            }
         }
         self.notes.push(note);
     }
@@ -145,8 +156,14 @@ impl Story {
         self.health.clear();
     }
 
-    /// Forgets what was said about health.
+    /// Forgets what was said about health: a new part of the story begins.
     pub(super) fn turn_page(&mut self) {
         self.health.clear();
+    }
+
+    /// The near region is dark since then.
+    pub(super) fn dark_since(&mut self, since: Instant) {
+        self.dark = Some(since);
+        self.turn_page();
     }
 }
