@@ -42,8 +42,12 @@ pub struct FlowLog {
 
 /// What the writer is sent.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "all but one are records, and a box would be an allocation for each on a data-path thread"
+)]
 enum Message {
-    // Not boxed: the queue is the bound of the memory, and one allocation a record less is worth its empty slots.
+    /// Of a flow that has ended.
     Record(FlowRecord),
     /// Nothing comes after this.
     End,

@@ -8,8 +8,11 @@ use portolan_config::stats::Histogram;
 use super::*;
 use crate::admin::idle;
 
+/// Name, labels, value.
+type Series = (String, Vec<(String, String)>, f64);
+
 /// Parses a line of the text format 0.0.4 as its grammar says; `None` is a comment.
-fn parse(line: &str) -> Option<(String, Vec<(String, String)>, f64)> {
+fn parse(line: &str) -> Option<Series> {
     if line.starts_with("# HELP ") || line.starts_with("# TYPE ") {
         return None;
     }
