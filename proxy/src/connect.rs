@@ -63,7 +63,6 @@ struct Attempt {
     stream: TcpStream,
     route: Rc<Route>,
     port: u16,
-    region: usize,
     proxy: ProxyProtocol,
     started: Instant,
     deadline: Instant,
@@ -185,26 +184,21 @@ impl Worker {
         {
             return None;
         }
-        let mut chosen = None;
-        while let Some(candidate) = connecting.candidates.next(&connecting.listener) {
+        // The last attempt of a flow, and a race against two silent endpoints, leave the group where the others are: it may
+        // be the whole region that is gone.
+        let limit = connecting.listener.settings.connect_attempts.get();
+        let racing = ask == Ask::Hedge && connecting.attempts.len() >= 2;
+        let leaves = ask != Ask::First && limit > 1 && (attempts + 1 == limit || racing);
+        let candidate = loop {
+            if leaves {
+                connecting.candidates.leave_group();
+            }
+            let candidate = connecting.candidates.next(&connecting.listener)?;
             let address = address_of(&connecting.listener, &candidate);
-            if connecting.tried.contains(&address) {
-                continue;
+            if !connecting.tried.contains(&address) {
+                break candidate;
             }
-            // Two silent endpoints of one group make the third race leave that group, if there is another.
-            let stuck = connecting.attempts.len() >= 2
-                && connecting
-                    .attempts
-                    .iter()
-                    .all(|a| a.region == candidate.group);
-            if ask == Ask::Hedge && stuck && chosen.is_none() {
-                chosen = Some(candidate);
-                continue;
-            }
-            chosen = Some(candidate);
-            break;
-        }
-        let candidate = chosen?;
+        };
         let address = address_of(&connecting.listener, &candidate);
         connecting.tried.push(address);
         let listener = Arc::clone(&connecting.listener);
@@ -251,7 +245,6 @@ impl Worker {
             stream,
             route,
             port: candidate.to.0.port(),
-            region: candidate.group,
             proxy: connecting.listener.groups[candidate.group]
                 .settings
                 .proxy_protocol,

@@ -178,7 +178,13 @@ impl Edge {
         to: SocketAddr,
         protocol: Protocol,
     ) -> Option<Explanation> {
-        explain(&self.snapshot(), client, client_port, ListenerAddr(to), protocol)
+        explain(
+            &self.snapshot(),
+            client,
+            client_port,
+            ListenerAddr(to),
+            protocol,
+        )
     }
 
     /// Empties and closes all listening sockets; the flows go on.

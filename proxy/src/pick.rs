@@ -134,6 +134,8 @@ struct At {
     /// The group that is being walked.
     group: usize,
     pool: Pool,
+    /// The caller has seen enough of `group`.
+    left: bool,
 }
 
 /// An address that was handed out, and whose it is.
@@ -171,6 +173,10 @@ impl Candidates {
         }
         let found = match self.at {
             None => self.pick(listener),
+            Some(at) if at.left => self
+                .further_groups(listener, at)
+                .or_else(|| self.same_endpoint(listener))
+                .or_else(|| self.in_group(listener, at.group, at.pool, PickReason::Retry)),
             Some(at) => self
                 .same_endpoint(listener)
                 .or_else(|| self.in_group(listener, at.group, at.pool, PickReason::Retry))
@@ -215,8 +221,17 @@ impl Candidates {
             home: found.group,
             group: found.group,
             pool,
+            left: false,
         });
         Some(found)
+    }
+
+    /// Has the next candidate come from another group, if there is one: for the last attempt of a flow whose earlier ones
+    /// all failed in this group.
+    pub fn leave_group(&mut self) {
+        if let Some(at) = &mut self.at {
+            at.left = true;
+        }
     }
 
     /// Another address of the endpoint that was picked.
@@ -238,6 +253,7 @@ impl Candidates {
             .find_map(|group| self.in_group(listener, group, at.pool, PickReason::Retry))?;
         self.at = Some(At {
             group: found.group,
+            left: false,
             ..at
         });
         Some(found)

@@ -416,3 +416,16 @@ fn an_endpoint_that_swallows_connects_is_raced() {
     });
     drop(filler);
 }
+
+#[test]
+fn a_group_that_refuses_everywhere_costs_no_flow() {
+    let (endpoint, address) = listener();
+    let refused: Vec<SocketAddr> = (0..6).map(|_| listener().1).collect();
+    let world = world(settings(), &[&refused, &[address]]);
+    for _ in 0..20 {
+        let mut client = world.connect();
+        client.write_all(b"x").unwrap();
+        let (mut socket, _) = endpoint.accept().unwrap();
+        socket.read_exact(&mut [0]).unwrap();
+    }
+}

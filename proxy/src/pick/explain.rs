@@ -99,13 +99,19 @@ impl Split {
             None if listener.settings.fail_open => (nearest(Pool::Open), Pool::Open),
             None => (None, Pool::Available),
         };
-        let keeps = |group: usize| usable_weight(&groups[group], Pool::Available) > 0;
-        let mut gets: Vec<f64> = (0..groups.len())
-            .map(|g| if keeps(g) { dialled[g] } else { 0.0 })
-            .collect();
+        let keeps = |group: &usize| usable_weight(&groups[*group], Pool::Available) > 0;
+        let mut gets = dialled.clone();
+        // With every dial at 0 no group was given anything.
+        let mut homeless = if dialled.iter().all(|share| *share == 0.0) {
+            1.0
+        } else {
+            0.0
+        };
+        for group in (0..groups.len()).filter(|group| !keeps(group)) {
+            homeless += std::mem::take(&mut gets[group]);
+        }
         if let Some(group) = takes_over {
-            // Also when every dial is 0 and none was given anything.
-            gets[group] = (1.0 - gets.iter().sum::<f64>() + gets[group]).max(0.0);
+            gets[group] += homeless;
         }
         Split {
             dialled,
