@@ -27,7 +27,7 @@ use crate::order::{Distance, Order};
 use crate::registry::Registry;
 use crate::reload;
 use crate::resolve::{Answer, Names};
-use crate::state::ConfigView;
+use crate::state::{ConfigView, build};
 use crate::verdict::Verdicts;
 
 use self::world::Surrounding;
@@ -53,6 +53,8 @@ pub(crate) struct Core {
     verdicts: Verdicts,
     touched: Touched,
     snapshot: Arc<Snapshot>,
+    /// What did not listen when last looked at.
+    not_listening: Vec<String>,
 }
 
 /// What a controller's state begins with.
@@ -112,6 +114,7 @@ impl Core {
             verdicts: Verdicts::new(),
             touched: Touched::Everything,
             snapshot: Arc::default(),
+            not_listening: Vec::new(),
         };
         core.names.want(names_of(&core.config), now);
         core.lay_out(now);
@@ -133,10 +136,14 @@ impl Core {
         self.file_warnings = warnings;
         self.names.want(names_of(&self.config), now);
         self.lay_out(now);
-        for message in reload::needs_restart(&self.started_with, &self.config) {
-            tracing::warn!("{message}");
-            self.shared.tell(EventKind::Warning { message });
+        for warning in self.warnings() {
+            self.warn(warning);
         }
+    }
+
+    fn warn(&self, message: String) {
+        tracing::warn!("{message}");
+        self.shared.tell(EventKind::Warning { message });
     }
 
     /// Notes how a reading of the file went, and tells when that is news.
@@ -265,7 +272,24 @@ impl Core {
         self.verdicts.expire(now);
         self.rank_all(now);
         self.registry.sweep();
+        self.look_at_bindings();
         !ended.is_empty()
+    }
+
+    /// Tells when something that should listen does not, once for as long as it is so.
+    fn look_at_bindings(&mut self) {
+        let errors = build::binding_errors(&self.shared.data_plane.bindings());
+        let before = std::mem::replace(&mut self.not_listening, errors);
+        for error in self
+            .not_listening
+            .iter()
+            .filter(|error| !before.contains(error))
+        {
+            self.warn(error.clone());
+        }
+        if self.not_listening.is_empty() && !before.is_empty() {
+            tracing::info!("every listener listens again");
+        }
     }
 
     fn follow_undrain(&mut self, ended: &[Drain], now: Instant) {

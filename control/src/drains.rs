@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portolan_config::units::{EndpointId, Region};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ pub(crate) const MOST_DRAINS: usize = 1000;
 
 /// The layout of the file. A file of another version is not touched, for a newer process may have written it.
 const VERSION: u32 = 1;
+
+/// The beginning of the year 9999.
+const LAST_DAY: Duration = Duration::from_secs(253_370_764_800);
 
 /// Drains in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +55,8 @@ impl Drain {
 
 /// For people and JSON.
 pub(crate) fn rfc3339(at: SystemTime) -> String {
+    // What a clock that was never set, or a mistyped length, can lead to is beyond what the format can say.
+    let at = at.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_DAY);
     humantime::format_rfc3339_millis(at).to_string()
 }
 

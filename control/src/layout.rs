@@ -103,6 +103,8 @@ pub(crate) struct EndpointLayout {
     pub(crate) draining: bool,
     /// What the resolver has to say: no answer, a stale one, or too many addresses.
     pub(crate) note: Option<Arc<str>>,
+    /// Its name was asked for, and there was no answer.
+    pub(crate) resolution_failed: bool,
     pub(crate) stats: Arc<EndpointStats>,
     /// Health changes since start.
     pub(crate) transitions: Arc<AtomicU64>,
@@ -316,6 +318,7 @@ impl Builder<'_> {
             weight: endpoint.weight,
             max_flows: endpoint.max_flows,
             draining: self.surroundings.is_draining(&endpoint.id, &group.region),
+            resolution_failed: resolved.error.is_some(),
             note: name.and_then(|name| resolver_note(&name, &resolved)),
             stats: known.stats,
             transitions: known.transitions,

@@ -107,6 +107,9 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
         log,
         limits,
         resolver: _,
+        api,
+        store,
+        endpoint_aliases: _,
         accelerators: _,
     } = started_with;
     let changed = [
@@ -116,6 +119,8 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
         ("[readiness]", *readiness != now.readiness),
         ("[log]", *log != now.log),
         ("[limits]", *limits != now.limits),
+        ("[api]", *api != now.api),
+        ("[store]", *store != now.store),
     ];
     let changed = changed.into_iter().filter(|(_, changed)| *changed);
     changed

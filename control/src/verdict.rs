@@ -74,7 +74,8 @@ pub(crate) struct Verdicts {
     issued: Vec<Verdict>,
     number: u64,
     held: HashMap<AddressId, Held>,
-    draining: HashMap<AddressId, Vec<(Cause, Instant)>>,
+    /// Why an address drains and until when; `None` is without an end.
+    draining: HashMap<AddressId, Vec<(Cause, Option<Instant>)>>,
 }
 
 #[derive(Debug)]
@@ -123,12 +124,12 @@ impl Verdicts {
         if causes.iter().any(|(known, _)| *known == cause) {
             return;
         }
-        let until = now + timeout;
+        let until = now.checked_add(timeout);
         causes.push((cause, until));
         if cause == Cause::Left {
             self.held.remove(&address);
         }
-        self.issue(address, Fate::Drain { until: Some(until) }, now);
+        self.issue(address, Fate::Drain { until }, now);
     }
 
     /// A cause of its drain is gone; with the last one the drain is taken back.
@@ -206,9 +207,9 @@ impl Verdicts {
         }
         // An address that left is held by nobody once its flows are gone; the others are taken back by who drains them.
         self.draining.retain(|_, causes| {
-            !causes
-                .iter()
-                .all(|(cause, until)| *cause == Cause::Left && *until < now)
+            !causes.iter().all(|(cause, until)| {
+                *cause == Cause::Left && until.is_some_and(|until| until < now)
+            })
         });
     }
 

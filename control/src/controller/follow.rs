@@ -28,20 +28,24 @@ impl Core {
             let Some(index) = self.target_index.get(&target).copied() else {
                 continue;
             };
-            let was_down = self.health[index]
-                .as_ref()
-                .is_some_and(|health| health.state == HealthState::Down);
-            if health.state == HealthState::Down && !was_down {
-                urgent = true;
-                if let Some(evidence) = health.first_evidence {
-                    let took = health.since.saturating_duration_since(evidence);
-                    self.shared.detection_seconds.observe(took);
+            let was = state_of(self.health[index].as_deref());
+            if health.state == HealthState::Down {
+                urgent |= was != HealthState::Down;
+                if was == HealthState::Up {
+                    self.note_detection(&health);
                 }
             }
             self.store_health(index, health, &mut fallen, now);
         }
         self.ask_others(fallen);
         urgent
+    }
+
+    fn note_detection(&self, health: &AddressHealth) {
+        if let Some(evidence) = health.first_evidence {
+            let took = health.since.saturating_duration_since(evidence);
+            self.shared.detection_seconds.observe(took);
+        }
     }
 
     /// Stores a target's health and follows it up wherever the target is used.
@@ -55,9 +59,7 @@ impl Core {
         let layout = self.layout.clone();
         let spots = &layout.shared_by[index];
         let is = health.state;
-        let was = self.health[index]
-            .as_ref()
-            .map_or(HealthState::Unknown, |health| health.state);
+        let was = state_of(self.health[index].as_deref());
         let endpoint_states = |table: &HealthTable| {
             let states = spots
                 .iter()
@@ -70,7 +72,7 @@ impl Core {
         for ((spot, before), after) in spots.iter().zip(before).zip(after) {
             self.touched.add(spot.listener, spot.group);
             if was != is {
-                self.follow_address(*spot, is, fallen, now);
+                self.follow_address(*spot, was, is, fallen, now);
             }
             if before != after {
                 let (listener, group, endpoint, _) = layout.at(*spot);
@@ -80,13 +82,18 @@ impl Core {
     }
 
     /// An address of the layout is in another state than before.
-    fn follow_address(&mut self, spot: Spot, is: HealthState, fallen: &mut Fallen, now: Instant) {
+    fn follow_address(
+        &mut self,
+        spot: Spot,
+        was: HealthState,
+        is: HealthState,
+        fallen: &mut Fallen,
+        now: Instant,
+    ) {
         let (listener, group, _, address) = self.layout.at(spot);
-        match is {
-            HealthState::Up => self.verdicts.rose(address.live.id, now),
-            HealthState::Unknown => {}
-            HealthState::Down if !listener.enabled => {}
-            HealthState::Down => {
+        match (was, is) {
+            (_, HealthState::Up) => self.verdicts.rose(address.live.id, now),
+            (HealthState::Up, HealthState::Down) if listener.enabled => {
                 let health = address
                     .target
                     .and_then(|target| self.health[target].as_ref());
@@ -100,6 +107,8 @@ impl Core {
                 self.verdicts.fell(fall, now);
                 fallen.insert(spot.listener);
             }
+            // What was never up has no flows to speak of, and what is not served has had its verdict.
+            (_, HealthState::Down | HealthState::Unknown) => {}
         }
     }
 
@@ -149,8 +158,8 @@ impl Core {
             let was = old
                 .spot(address)
                 .map(|spot| health_view::of_address(old.at(spot).3, old_health).state);
-            if was.is_some_and(|was| was != is) {
-                self.follow_address(spot, is, &mut fallen, now);
+            if let Some(was) = was.filter(|was| *was != is) {
+                self.follow_address(spot, was, is, &mut fallen, now);
             }
         }
         self.ask_others(fallen);
@@ -223,6 +232,10 @@ impl Core {
             });
         }
     }
+}
+
+fn state_of(health: Option<&AddressHealth>) -> HealthState {
+    health.map_or(HealthState::Unknown, |health| health.state)
 }
 
 fn is_served(layout: &Layout, address: AddressId) -> bool {

@@ -68,7 +68,7 @@ enum FileNews {
     /// Something in its folder changed.
     Hint,
     /// A reading has ended.
-    Read(Read),
+    Read(Box<Read>),
 }
 
 struct Task {
@@ -124,7 +124,7 @@ pub(crate) async fn run(core: Core, drivers: Drivers) {
             }
             news = ConfigFile::news(&mut task.file) => match news {
                 FileNews::Hint => task.file_hint(Instant::now()),
-                FileNews::Read(read) => task.follow_file(read, Instant::now()),
+                FileNews::Read(read) => task.follow_file(*read, Instant::now()),
             },
             () = sleep_until(deadline.into()) => {}
         }
@@ -282,7 +282,8 @@ impl Task {
 
     fn file_hint(&mut self, now: Instant) {
         if let Some(file) = &mut self.file {
-            file.due = Some(now + DEBOUNCE);
+            // The first hint counts: a folder that never rests, such as one with a log in it, must not put the reading off for ever.
+            file.due.get_or_insert(now + DEBOUNCE);
         }
     }
 
@@ -410,9 +411,10 @@ impl ConfigFile {
         };
         tokio::select! {
             () = hint => FileNews::Hint,
-            read = read => FileNews::Read(
-                read.unwrap_or_else(|error| Read { stamp: *stamp, outcome: Err(error.to_string()) }),
-            ),
+            read = read => FileNews::Read(Box::new(read.unwrap_or_else(|error| Read {
+                stamp: *stamp,
+                outcome: Err(error.to_string()),
+            }))),
         }
     }
 

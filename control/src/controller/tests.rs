@@ -10,7 +10,7 @@ use portolan_config::file;
 use portolan_config::health::HealthState;
 use portolan_config::model::Protocol;
 use portolan_config::signal::SignalKind;
-use portolan_config::snapshot::{EndpointSnapshot, Fate};
+use portolan_config::snapshot::{EndpointSnapshot, Fate, Verdict};
 use portolan_config::stats::EdgeStats;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use crate::handle::{
     ControlHandle, Controller, ControllerOptions, DrainError, DrainRequest, ReloadError,
     UndrainRequest,
 };
+use crate::resolve::driver::tests::{Zone, name_server};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -582,4 +583,50 @@ async fn the_task_ends_with_the_last_handle() {
         .await
         .expect("the task has ended");
     assert_eq!(plane.snapshots().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_left_its_name_drains_and_the_new_one_comes_up() {
+    let a = Listening::start().await;
+    let other = TcpListener::bind(("127.0.0.2", a.address.port()))
+        .await
+        .expect("the same port");
+    let zone = Zone::default();
+    let answer = |last: u8| {
+        let entry = (vec![[127, 0, 0, last].into()], 1);
+        zone.lock()
+            .expect("not poisoned")
+            .insert("web.test".to_owned(), entry);
+    };
+    answer(1);
+    let server = name_server(zone.clone()).await;
+    let text = config(&[("a", a.address)]).replace("127.0.0.1:", "web.test:");
+    let bench = Bench::start(&format!("[resolver]\nnameservers = [\"{server}\"]\n{text}"));
+    bench.is("a", HealthState::Up).await;
+    let old = bench.endpoint("a").expect("there").addresses[0].live.id;
+    answer(2);
+    let moved = || {
+        bench
+            .endpoint("a")
+            .is_some_and(|e| e.available && e.addresses[0].ip == IpAddr::from([127, 0, 0, 2]))
+    };
+    bench.until("the new address is up", moved).await;
+    let verdicts = bench.plane.newest().verdicts.clone();
+    assert!(
+        matches!(verdicts[..], [Verdict { address, fate: Fate::Drain { .. }, .. }] if address == old),
+        "{verdicts:?}"
+    );
+    drop(other);
+    zone.lock().expect("not poisoned").clear();
+    let state = || {
+        bench.control.state().accelerators[0].listeners[0].endpoint_groups[0].endpoints[0].clone()
+    };
+    bench
+        .until("the name is gone", || {
+            state()
+                .health_reason
+                .is_some_and(|why| why.contains("no longer resolves"))
+        })
+        .await;
+    assert_eq!(state().addresses.len(), 1, "the last answer is kept");
 }

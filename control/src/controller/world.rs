@@ -110,7 +110,10 @@ impl World for Surrounding<'_> {
 /// The longest time in which a check finds out that nothing answers any more.
 fn time_to_fall(check: &HealthCheck, address: &AddressLayout) -> Duration {
     match address.target {
-        Some(_) => check.interval * u32::from(check.unhealthy_threshold.get()) + check.timeout,
+        Some(_) => check
+            .interval
+            .saturating_mul(check.unhealthy_threshold.get().into())
+            .saturating_add(check.timeout),
         None => Duration::ZERO,
     }
 }

@@ -1,7 +1,5 @@
 //! Drains over a clock that jumps, and their file whole, absent and broken.
 
-use std::time::UNIX_EPOCH;
-
 use super::*;
 
 fn at(seconds: u64) -> SystemTime {
@@ -129,4 +127,21 @@ fn a_broken_file_is_an_error_that_names_it() {
             "{text}: {error}"
         );
     }
+}
+
+#[test]
+fn times_that_the_format_cannot_say_are_cut() {
+    assert_eq!(
+        rfc3339(UNIX_EPOCH - Duration::from_secs(1)),
+        "1970-01-01T00:00:00.000Z"
+    );
+    assert_eq!(
+        rfc3339(UNIX_EPOCH + Duration::from_secs(1 << 40)),
+        "9999-01-01T00:00:00.000Z"
+    );
+    let mut drains = Drains::default();
+    let forever = drains
+        .add(id("a"), None, Some(Duration::MAX), at(0))
+        .expect("room");
+    assert_eq!(forever.until, None);
 }

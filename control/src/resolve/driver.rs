@@ -96,7 +96,7 @@ impl Asker {
             Ok(parsed) => parsed,
             Err(error) => return failed(error.to_string()),
         };
-        if let Some(answer) = self.from_hosts(&parsed) {
+        if let Some(answer) = self.look_in_hosts(&parsed) {
             return answer;
         }
         let resolver = match &self.resolver {
@@ -110,7 +110,7 @@ impl Asker {
         both(v4, v6).await
     }
 
-    fn from_hosts(&self, name: &Name) -> Option<Answer> {
+    fn look_in_hosts(&self, name: &Name) -> Option<Answer> {
         let look = |kind| {
             self.hosts
                 .lookup_static_host(&Query::query(name.clone(), kind))
@@ -224,3 +224,6 @@ fn failed(why: String) -> Answer {
         v6: Family::Failed(why),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

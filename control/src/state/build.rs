@@ -122,20 +122,21 @@ pub(crate) fn not_listening(published: &Published, bindings: &[Binding]) -> Vec<
     reasons
 }
 
-/// How many endpoints have had no first result.
+/// How many endpoints have had no first result. One whose name was asked for in vain has had its own.
 pub(crate) fn without_result(published: &Published) -> usize {
-    let unknown = |endpoint: &EndpointLayout| {
+    let waits = |endpoint: &EndpointLayout| {
         let knows = |address| {
             let view = health_view::of_address(address, &published.health);
             view.state != HealthState::Unknown || view.failure.is_some()
         };
-        endpoint.addresses.is_empty() || !endpoint.addresses.iter().all(knows)
+        if endpoint.addresses.is_empty() {
+            !endpoint.resolution_failed
+        } else {
+            !endpoint.addresses.iter().all(knows)
+        }
     };
-    published
-        .layout
-        .endpoints()
-        .filter(|(_, _, endpoint)| unknown(endpoint))
-        .count()
+    let endpoints = published.layout.endpoints();
+    endpoints.filter(|(_, _, endpoint)| waits(endpoint)).count()
 }
 
 fn static_addresses(accelerator: &Accelerator, bindings: &[&Binding]) -> Vec<StaticAddressView> {
