@@ -69,6 +69,7 @@ impl Assembly {
             limits: config.limits,
             signals: Arc::clone(&queue) as Arc<dyn SignalSink>,
             records: Arc::clone(&flow_log) as _,
+            inherited: Vec::new(),
         })
         .context("the data path cannot be started")?;
         // Set once, here, before the first flow.

@@ -1,6 +1,8 @@
 //! Desired state: what operator, API and AWS ask for. Valid by construction: `file` (and later the API) are its only makers,
 //! and nothing downstream checks it again.
 
+mod api;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
@@ -12,6 +14,8 @@ use ipnet::IpNet;
 
 use crate::address::Host;
 use crate::units::{AcceleratorName, EndpointId, PortSet, Region, TrafficDial, Weight};
+
+pub use self::api::{AliasAddress, Api, Credential, EndpointAlias};
 
 /// Everything one file says.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +34,12 @@ pub struct Config {
     pub limits: Limits,
     /// Name resolution.
     pub resolver: Resolver,
+    /// The Global-Accelerator-compatible API, when there is one.
+    pub api: Option<Api>,
+    /// Where what the API makes is kept.
+    pub store: PathBuf,
+    /// What endpoint ids that are no addresses stand for.
+    pub endpoint_aliases: Vec<EndpointAlias>,
     /// The accelerators, in the order of the file.
     pub accelerators: Vec<Accelerator>,
 }
@@ -221,6 +231,29 @@ pub struct ListenerSettings {
     pub new_flows: u32,
     /// The edge's own addresses toward endpoints, used in turn; empty is the kernel's choice.
     pub source_addresses: Vec<IpAddr>,
+    /// UDP: a flow of QUIC stays with its endpoint when the client's address changes.
+    pub quic: bool,
+}
+
+impl Default for ListenerSettings {
+    /// The defaults of a TCP listener, for one that is known by its flows alone.
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(340),
+            half_close_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            connect_attempts: NonZeroU8::new(3).expect("3 is not 0"),
+            hedge_after: HedgeAfter::Auto,
+            keepalive: Duration::from_secs(60),
+            user_timeout: Duration::from_secs(30),
+            fail_open: true,
+            accept_proxy: None,
+            max_flows: 0,
+            new_flows: 0,
+            source_addresses: Vec::new(),
+            quic: false,
+        }
+    }
 }
 
 /// When a second endpoint is raced.
@@ -382,6 +415,8 @@ pub enum Probe {
         /// Whether the certificate must verify.
         verify_tls: bool,
     },
+    /// One datagram, and an answer to it.
+    Udp(UdpProbe),
 }
 
 impl Probe {
@@ -392,8 +427,18 @@ impl Probe {
             Probe::Tcp => "TCP",
             Probe::Http(_) => "HTTP",
             Probe::Https { .. } => "HTTPS",
+            Probe::Udp(_) => "UDP",
         }
     }
+}
+
+/// What a UDP probe says and what passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpProbe {
+    /// The datagram that is sent.
+    pub send: Vec<u8>,
+    /// Bytes that the answer must hold; any answer passes when absent.
+    pub expect: Option<Vec<u8>>,
 }
 
 /// The request of an HTTP probe and what passes.

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use mio::net::TcpListener;
 use mio::{Poll, Waker};
 use portolan_config::address::ListenerAddr;
 use portolan_config::explain::Explanation;
@@ -22,6 +24,7 @@ use portolan_config::stats::EdgeStats;
 use portolan_config::units::AcceleratorName;
 
 use crate::gate::Gate;
+use crate::handover::{HandedFlow, ListeningSocket};
 use crate::listen::{self, Bound};
 use crate::pick::explain;
 use crate::sys;
@@ -47,6 +50,8 @@ pub struct EdgeOptions {
     pub signals: Arc<dyn SignalSink>,
     /// Where flow records go.
     pub records: Arc<dyn RecordSink>,
+    /// A predecessor's listening sockets.
+    pub inherited: Vec<ListeningSocket>,
 }
 
 /// One address and port that is listened on, or could not be.
@@ -82,6 +87,8 @@ struct Listening {
     layout: Vec<(DoorKey, Vec<IpAddr>)>,
     /// When a failed bind was last tried again.
     tried: Option<Instant>,
+    /// A predecessor's sockets that no listener has asked for yet.
+    inherited: Vec<ListeningSocket>,
     closed: bool,
 }
 
@@ -93,6 +100,7 @@ impl Edge {
             limits,
             signals,
             records,
+            inherited,
         } = options;
         let count = match workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -110,10 +118,14 @@ impl Edge {
         let workers = (0..count)
             .map(|index| start_worker(index, &shared))
             .collect::<io::Result<_>>()?;
+        let listening = Listening {
+            inherited,
+            ..Listening::default()
+        };
         Ok(Edge {
             shared,
             workers,
-            listening: Mutex::default(),
+            listening: Mutex::new(listening),
         })
     }
 
@@ -278,8 +290,9 @@ impl Edge {
                     }
                 }
                 _ => {
-                    let error = self.open(*bind, listener, &door, shared);
-                    listening.bound.insert(*bind, Bound { door, error });
+                    let inherited = take(&mut listening.inherited, *bind);
+                    let bound = self.open(*bind, listener, door, shared, inherited);
+                    listening.bound.insert(*bind, bound);
                 }
             }
         }
@@ -288,27 +301,32 @@ impl Edge {
             .retain(|_, bound| bound.error.as_deref() != Some(NO_FAMILY));
     }
 
-    /// Opens one address and port for all workers; says why it could not.
+    /// Opens one address and port for all workers; remembers why it could not.
     fn open(
         &self,
         bind: SocketAddr,
         listener: &ListenerSnapshot,
-        door: &DoorKey,
+        door: DoorKey,
         shared: bool,
-    ) -> Option<String> {
-        match listen::open(bind, &listener.settings, self.workers.len(), shared) {
+        inherited: Vec<OwnedFd>,
+    ) -> Bound {
+        let workers = self.workers.len();
+        let error = match listen::open(bind, &listener.settings, workers, shared, inherited) {
             Ok(sockets) => {
-                for (worker, socket) in self.workers.iter().zip(sockets) {
-                    send(
-                        worker,
-                        Command::Open {
-                            bind,
-                            socket,
-                            door: door.clone(),
-                        },
-                    );
+                // More of them than workers only after a predecessor with more workers: none of its queues may be orphaned.
+                for (index, socket) in sockets.iter().enumerate() {
+                    let command = Command::Open {
+                        bind,
+                        socket: Arc::clone(socket),
+                        door: door.clone(),
+                    };
+                    send(&self.workers[index % workers], command);
                 }
-                None
+                return Bound {
+                    door,
+                    sockets,
+                    error: None,
+                };
             }
             Err(error)
                 if bind.is_ipv6()
@@ -316,14 +334,68 @@ impl Edge {
                     && listen::is_family_absent(&error) =>
             {
                 tracing::info!(%bind, "IPv6 is off on this host; listening on IPv4 alone");
-                Some(NO_FAMILY.to_owned())
+                NO_FAMILY.to_owned()
             }
             Err(error) => {
                 tracing::error!(%bind, accelerator = %listener.accelerator, %error, "cannot listen");
-                Some(error.to_string())
+                error.to_string()
             }
+        };
+        Bound {
+            door,
+            sockets: Vec::new(),
+            error: Some(error),
         }
     }
+
+    /// The listening sockets, for a successor: copies of the descriptors, of the same sockets and their queues.
+    pub fn listening_sockets(&self) -> io::Result<Vec<ListeningSocket>> {
+        let listening = self.listening();
+        let mut handed = Vec::new();
+        for (address, bound) in &listening.bound {
+            let mut unique: Vec<&Arc<TcpListener>> = bound.sockets.iter().collect();
+            unique.dedup_by(|a, b| Arc::ptr_eq(a, b));
+            for socket in unique {
+                handed.push(ListeningSocket {
+                    protocol: bound.door.protocol,
+                    address: *address,
+                    socket: socket.as_fd().try_clone_to_owned()?,
+                });
+            }
+        }
+        Ok(handed)
+    }
+
+    /// Closes a predecessor's sockets that nothing listens on here. What waits in their queues is the predecessor's to empty.
+    pub fn forget_inherited(&self) {
+        self.listening().inherited.clear();
+    }
+
+    /// Hands the established flows to a successor: each leaves its worker whole and is the caller's from here on. Flows that are
+    /// still connecting stay; ask again.
+    pub fn export_flows(&self) -> Vec<HandedFlow> {
+        let (sender, receiver) = channel();
+        self.tell(|| Command::Export(sender.clone()));
+        drop(sender);
+        receiver.into_iter().flatten().collect()
+    }
+
+    /// Takes a predecessor's flows, spread over the workers.
+    pub fn adopt_flows(&self, flows: Vec<HandedFlow>) {
+        for (index, flow) in flows.into_iter().enumerate() {
+            let worker = &self.workers[index % self.workers.len()];
+            send(worker, Command::Adopt(Box::new(flow)));
+        }
+        self.wake();
+    }
+}
+
+/// The inherited sockets of one address and port.
+fn take(inherited: &mut Vec<ListeningSocket>, bind: SocketAddr) -> Vec<OwnedFd> {
+    let mine = inherited.extract_if(.., |socket| {
+        socket.address == bind && socket.protocol == Protocol::Tcp
+    });
+    mine.map(|socket| socket.socket).collect()
 }
 
 #[cfg(test)]

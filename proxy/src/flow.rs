@@ -173,13 +173,26 @@ impl Route {
         let group = &listener.groups[candidate.group];
         let endpoint = &group.endpoints[candidate.endpoint];
         let address = &endpoint.addresses[candidate.address];
+        let name = (endpoint.id.clone(), group.region.clone());
+        let (stats, live) = (Arc::clone(&endpoint.stats), Arc::clone(&address.live));
+        Self::made_of(address.ip, name, stats, live, door)
+    }
+
+    /// A route to an endpoint that no snapshot need know (any more).
+    pub(crate) fn made_of(
+        ip: IpAddr,
+        (endpoint, region): (EndpointId, Region),
+        stats: Arc<EndpointStats>,
+        live: Arc<AddressLive>,
+        door: &Rc<Door>,
+    ) -> Self {
         Self {
-            address: address.live.id,
-            ip: address.ip,
-            endpoint: endpoint.id.clone(),
-            region: group.region.clone(),
-            stats: Arc::clone(&endpoint.stats),
-            live: Arc::clone(&address.live),
+            address: live.id,
+            ip,
+            endpoint,
+            region,
+            stats,
+            live,
             door: Rc::clone(door),
             flows: Cell::new(NIL),
             bytes_in: Cell::new(0),

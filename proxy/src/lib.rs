@@ -8,6 +8,7 @@ mod connect;
 mod edge;
 mod flow;
 mod gate;
+mod handover;
 mod list;
 mod listen;
 pub mod pick;
@@ -19,3 +20,4 @@ mod wheel;
 mod worker;
 
 pub use edge::{BindState, Edge, EdgeOptions};
+pub use handover::{HandedFlow, HandedPipe, ListeningSocket};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use mio::net::TcpListener;
@@ -49,6 +50,8 @@ fn addresses(listener: &ListenerSnapshot) -> Vec<IpAddr> {
 /// A socket at one address, as the edge remembers it.
 pub(crate) struct Bound {
     pub(crate) door: DoorKey,
+    /// One a worker, or one that they share; kept to be handed to a successor.
+    pub(crate) sockets: Vec<Arc<TcpListener>>,
     pub(crate) error: Option<String>,
 }
 
@@ -57,23 +60,34 @@ pub(crate) fn shared(binds: usize, workers: usize, descriptors: u64) -> bool {
     (binds * workers) as u64 > descriptors / DESCRIPTOR_SHARE
 }
 
-/// Opens a socket for each of `count` workers, or one for all of them.
+/// A socket for each of `workers`, or one for all of them; a predecessor's first, however many those are.
 pub(crate) fn open(
     bind: SocketAddr,
     settings: &ListenerSettings,
-    count: usize,
+    workers: usize,
     shared: bool,
+    inherited: Vec<OwnedFd>,
 ) -> io::Result<Vec<Arc<TcpListener>>> {
+    let adopted = inherited.into_iter().map(|socket| adopt(socket, settings));
+    let mut sockets: Vec<_> = adopted
+        .map(|socket| socket.map(Arc::new))
+        .collect::<io::Result<_>>()?;
     if shared {
-        let socket = Arc::new(listen(bind, settings)?);
-        return Ok(vec![socket; count]);
+        if sockets.is_empty() {
+            sockets.push(Arc::new(listen(bind, settings)?));
+        }
+        let one = Arc::clone(&sockets[0]);
+        sockets.extend(std::iter::repeat_n(
+            one,
+            workers.saturating_sub(sockets.len()),
+        ));
     }
-    (0..count)
-        .map(|_| listen(bind, settings).map(Arc::new))
-        .collect()
+    while sockets.len() < workers {
+        sockets.push(Arc::new(listen(bind, settings)?));
+    }
+    Ok(sockets)
 }
 
-/// What is set here is inherited by every accepted socket, at no system call a flow.
 fn listen(bind: SocketAddr, settings: &ListenerSettings) -> io::Result<TcpListener> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(
@@ -91,12 +105,25 @@ fn listen(bind: SocketAddr, settings: &ListenerSettings) -> io::Result<TcpListen
     if bind.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
-    socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
+    inherited_by_flows(&socket, settings)?;
     socket.bind(&bind.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Takes over a predecessor's listening socket: it is bound and listens already, and nothing in its queue is lost.
+pub(crate) fn adopt(socket: OwnedFd, settings: &ListenerSettings) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
+    socket.set_nonblocking(true)?;
+    inherited_by_flows(&socket, settings)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Options that every accepted socket inherits from its listener, at no system call a flow.
+fn inherited_by_flows(socket: &Socket, settings: &ListenerSettings) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
+    socket.set_tcp_user_timeout(Some(settings.user_timeout))
 }
 
 /// Whether an error says that this host has no IPv6, which for the wildcard is no fault.

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Acquire;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -31,6 +31,7 @@ use slab::Slab;
 use crate::connect::Budget;
 use crate::flow::{CLIENT, Door, Flow, Phase, Route, Side};
 use crate::gate::Gate;
+use crate::handover::HandedFlow;
 use crate::list::NIL;
 use crate::relay::Scratch;
 use crate::strand::Strands;
@@ -83,6 +84,10 @@ pub(crate) enum Command {
     Close { bind: SocketAddr },
     /// Empty and close all of them.
     StopAccepting,
+    /// Hand the established flows over.
+    Export(Sender<Vec<HandedFlow>>),
+    /// Take over a predecessor's flow.
+    Adopt(Box<HandedFlow>),
 }
 
 /// What the workers of an edge share.
@@ -335,6 +340,11 @@ impl Worker {
                 Command::Assign { bind, door } => self.assign_entrance(bind, &door),
                 Command::Close { bind } => self.close_entrances(|entrance| entrance.bind == bind),
                 Command::StopAccepting => self.close_entrances(|_| true),
+                Command::Export(to) => {
+                    // Nobody waits any more when this fails, and the flows end with it.
+                    let _ = to.send(self.export());
+                }
+                Command::Adopt(flow) => self.adopt(*flow),
             }
         }
         self.ended |= self.shared.stopped.load(Acquire);

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -11,8 +10,7 @@ use portolan_config::address::EndpointAddr;
 use portolan_config::flow::{EndCause, FlowRecord, RecordSink};
 use portolan_config::health::HealthState;
 use portolan_config::model::{
-    ClientAffinity, GroupSettings, HedgeAfter, Limits, ListenerSettings, OnUnhealthy, Protocol,
-    ProxyProtocol,
+    ClientAffinity, GroupSettings, Limits, ListenerSettings, OnUnhealthy, Protocol, ProxyProtocol,
 };
 use portolan_config::selector::Selector;
 use portolan_config::signal::{Signal, SignalKind, SignalSink};
@@ -67,23 +65,6 @@ struct World {
     seen: Arc<Seen>,
     listener: Arc<ListenerSnapshot>,
     address: SocketAddr,
-}
-
-fn settings() -> ListenerSettings {
-    ListenerSettings {
-        idle_timeout: Duration::from_secs(340),
-        half_close_timeout: Duration::from_secs(30),
-        connect_timeout: Duration::from_secs(5),
-        connect_attempts: NonZeroU8::new(3).unwrap(),
-        hedge_after: HedgeAfter::Auto,
-        keepalive: Duration::from_secs(60),
-        user_timeout: Duration::from_secs(30),
-        fail_open: true,
-        accept_proxy: None,
-        max_flows: 0,
-        new_flows: 0,
-        source_addresses: Vec::new(),
-    }
 }
 
 fn endpoint(number: u64, to: SocketAddr) -> EndpointSnapshot {
@@ -158,6 +139,7 @@ fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> World {
         limits: Limits::default(),
         signals: seen.clone(),
         records: seen.clone(),
+        inherited: Vec::new(),
     })
     .unwrap();
     let world = World {
@@ -211,7 +193,7 @@ fn listener() -> (TcpListener, SocketAddr) {
 #[test]
 fn bytes_and_half_closes_pass_both_ways() {
     let (endpoint, address) = listener();
-    let world = world(settings(), &[&[address]]);
+    let world = world(ListenerSettings::default(), &[&[address]]);
     let mut client = world.connect();
     client.write_all(b"question").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
@@ -240,7 +222,7 @@ fn a_refusal_goes_to_the_next_candidate_and_raises_a_signal() {
     let (endpoint, address) = listener();
     let (gone, refused) = listener();
     drop(gone);
-    let world = world(settings(), &[&[refused], &[address]]);
+    let world = world(ListenerSettings::default(), &[&[refused], &[address]]);
     let mut client = world.connect();
     client.write_all(b"x").unwrap();
     let (mut socket, _) = endpoint.accept().unwrap();
@@ -258,7 +240,7 @@ fn a_refusal_goes_to_the_next_candidate_and_raises_a_signal() {
 #[test]
 fn a_reset_stays_a_reset_both_ways() {
     let (endpoint, address) = listener();
-    let world = world(settings(), &[&[address]]);
+    let world = world(ListenerSettings::default(), &[&[address]]);
     let mut client = world.connect();
     client.write_all(b"x").unwrap();
     let (mut socket, _) = endpoint.accept().unwrap();
@@ -288,7 +270,7 @@ fn a_reset_stays_a_reset_both_ways() {
 fn nobody_to_connect_to_is_a_reset_to_the_client() {
     let (gone, refused) = listener();
     drop(gone);
-    let world = world(settings(), &[&[refused]]);
+    let world = world(ListenerSettings::default(), &[&[refused]]);
     let mut client = world.connect();
     let error = client.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -298,7 +280,7 @@ fn nobody_to_connect_to_is_a_reset_to_the_client() {
 #[test]
 fn a_stalled_reader_holds_the_source_and_loses_nothing() {
     let (endpoint, address) = listener();
-    let world = world(settings(), &[&[address]]);
+    let world = world(ListenerSettings::default(), &[&[address]]);
     let client = world.connect();
     let total = 64 << 20;
     let writer = std::thread::spawn(move || {
@@ -328,7 +310,7 @@ fn a_stalled_reader_holds_the_source_and_loses_nothing() {
 #[test]
 fn a_verdict_resets_idle_flows_and_spares_those_that_moved() {
     let (endpoint, address) = listener();
-    let world = world(settings(), &[&[address]]);
+    let world = world(ListenerSettings::default(), &[&[address]]);
     let mut idle = world.connect();
     idle.write_all(b"i").unwrap();
     let (mut idle_socket, _) = endpoint.accept().unwrap();
@@ -372,7 +354,7 @@ fn a_verdict_resets_idle_flows_and_spares_those_that_moved() {
 #[test]
 fn a_listener_that_leaves_stops_listening_and_its_flows_go_on() {
     let (endpoint, address) = listener();
-    let world = world(settings(), &[&[address]]);
+    let world = world(ListenerSettings::default(), &[&[address]]);
     let mut client = world.connect();
     client.write_all(b"x").unwrap();
     let (mut socket, _) = endpoint.accept().unwrap();
@@ -402,7 +384,7 @@ fn an_endpoint_that_swallows_connects_is_raced() {
         .filter_map(|_| TcpStream::connect_timeout(&silent, Duration::from_millis(200)).ok())
         .collect();
     let (endpoint, address) = listener();
-    let world = world(settings(), &[&[silent], &[address]]);
+    let world = world(ListenerSettings::default(), &[&[silent], &[address]]);
     let mut client = world.connect();
     client.write_all(b"x").unwrap();
     let (mut socket, _) = endpoint.accept().unwrap();
@@ -421,11 +403,60 @@ fn an_endpoint_that_swallows_connects_is_raced() {
 fn a_group_that_refuses_everywhere_costs_no_flow() {
     let (endpoint, address) = listener();
     let refused: Vec<SocketAddr> = (0..6).map(|_| listener().1).collect();
-    let world = world(settings(), &[&refused, &[address]]);
+    let world = world(ListenerSettings::default(), &[&refused, &[address]]);
     for _ in 0..20 {
         let mut client = world.connect();
         client.write_all(b"x").unwrap();
         let (mut socket, _) = endpoint.accept().unwrap();
         socket.read_exact(&mut [0]).unwrap();
     }
+}
+
+#[test]
+fn flows_and_sockets_go_to_a_successor() {
+    let (endpoint, address) = listener();
+    let world = world(ListenerSettings::default(), &[&[address]]);
+    let mut client = world.connect();
+    client.write_all(b"before").unwrap();
+    let (mut socket, _) = endpoint.accept().unwrap();
+    let mut heard = [0; 6];
+    socket.read_exact(&mut heard).unwrap();
+    let successor = Edge::start(EdgeOptions {
+        workers: 1,
+        limits: Limits::default(),
+        signals: world.seen.clone(),
+        records: world.seen.clone(),
+        inherited: world.edge.listening_sockets().unwrap(),
+    })
+    .unwrap();
+    successor.publish(world.edge.snapshot());
+    let flows = wait_for("the flow", || {
+        Some(world.edge.export_flows()).filter(|flows| !flows.is_empty())
+    });
+    assert_eq!(world.edge.active_flows(), 0);
+    world.edge.stop_accepting();
+    let World {
+        edge,
+        seen,
+        address,
+        ..
+    } = world;
+    edge.end();
+    let id = flows[0].id;
+    successor.adopt_flows(flows);
+    client.write_all(b"after").unwrap();
+    let mut heard = [0; 5];
+    socket.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"after");
+    drop(client);
+    assert_eq!(socket.read(&mut heard).unwrap(), 0);
+    drop(socket);
+    let record = wait_for("its record", || seen.records.lock().unwrap().pop());
+    assert_eq!(
+        (record.id, record.bytes_in, record.cause),
+        (id, 11, EndCause::ClientFin)
+    );
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"x").unwrap();
+    endpoint.accept().unwrap().0.read_exact(&mut [0]).unwrap();
 }

@@ -115,6 +115,16 @@ impl Scratch {
         }
     }
 
+    /// Takes the kept bytes out of a pipe, to be handed over: those not taken yet, and how many of them are ours.
+    pub(crate) fn take_kept(&mut self, pipe: &mut Pipe) -> (Vec<u8>, usize) {
+        let Some(kept) = pipe.kept.take() else {
+            return (Vec::new(), 0);
+        };
+        let rest = kept.bytes[kept.at..].to_vec();
+        self.recycle(kept.bytes);
+        (rest, kept.ours)
+    }
+
     /// Takes the account of a pipe that ends with kept bytes.
     pub(crate) fn forget(&mut self, pipe: &mut Pipe) {
         if let Some(kept) = pipe.kept.take() {

@@ -256,5 +256,6 @@ fn settings(fail_open: bool) -> ListenerSettings {
         max_flows: 0,
         new_flows: 0,
         source_addresses: vec![],
+        quic: false,
     }
 }
