@@ -25,9 +25,20 @@ pub struct ListenerStats {
     pub retries: AtomicU64,
     /// Hedges, by [`HedgeResult`] as an index.
     pub hedges: [AtomicU64; HedgeResult::ALL.len()],
+    /// Datagrams from clients that were sent on.
+    pub datagrams_in: AtomicU64,
+    /// Datagrams to clients that were sent.
+    pub datagrams_out: AtomicU64,
+    /// Datagrams that came and were not sent on, by [`DropCause`] as an index.
+    pub datagrams_dropped: [AtomicU64; DropCause::ALL.len()],
 }
 
 impl ListenerStats {
+    /// Counts datagrams that were not sent on.
+    pub fn count_dropped(&self, cause: DropCause, datagrams: u64) {
+        self.datagrams_dropped[cause as usize].fetch_add(datagrams, Ordering::Relaxed);
+    }
+
     /// Counts a flow's end.
     pub fn count_end(&self, cause: EndCause) {
         self.ended[cause as usize].fetch_add(1, Ordering::Relaxed);
@@ -68,7 +79,7 @@ pub struct EdgeStats {
     pub limit_hits: [AtomicU64; Limit::ALL.len()],
     /// `accept` calls that failed (descriptors, memory, network).
     pub accept_errors: AtomicU64,
-    /// Connections closed for a PROXY header that was missing, late or malformed.
+    /// Connections closed and datagrams dropped for a PROXY header that was missing, late or malformed.
     pub proxy_header_errors: AtomicU64,
     /// Signals that found the health side's queue full.
     pub signals_dropped: AtomicU64,
@@ -144,6 +155,38 @@ labels! {
         SourceRate => "new_flows_per_source",
         /// No ephemeral port or no descriptor was left toward an endpoint.
         Ports => "ephemeral_ports",
+        /// `[limits] flow_table`.
+        FlowTable => "flow_table",
+    }
+}
+
+labels! {
+    /// Why a datagram was not sent on.
+    DropCause {
+        /// It would have begun a flow, and a limit refused that.
+        Limit => "limit",
+        /// It would have begun a flow while the worker had too little time for those that are there.
+        Overload => "overload",
+        /// No endpoint could be had.
+        NoEndpoint => "no_endpoint",
+        /// The endpoint's host said that nobody is there, and the datagram could not go to another one.
+        Refused => "refused",
+        /// It came with a PROXY header that was missing or malformed, where a trusted sender owes one.
+        ProxyHeader => "proxy_header",
+        /// With its PROXY header it is longer than a datagram, or than the path takes.
+        Mtu => "mtu",
+        /// It was longer than a receive buffer.
+        Truncated => "truncated",
+        /// It came faster than it was read: the socket's receive buffer was full.
+        ReceiveBuffer => "receive_buffer",
+        /// The socket's send buffer or the device's queue was full.
+        SendBuffer => "send_buffer",
+        /// It came from port 0, which cannot be answered.
+        NoPort => "no_port",
+        /// It would have begun a flow at a listener that takes no new ones, since the process ends.
+        Closing => "closing",
+        /// The network refused it: no route, a firewall's rule.
+        Network => "network",
     }
 }
 

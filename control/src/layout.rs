@@ -226,7 +226,9 @@ impl Layout {
     fn have_one_port(&self, spots: &[Spot]) -> bool {
         let mut ports = spots.iter().map(|spot| self.at(*spot).2.flow_port);
         let first = ports.next().flatten();
-        first.is_some() && ports.all(|port| port == first)
+        // What flows of UDP meet at their port cannot be asked by a connect: their check is.
+        let connects = |spot: &Spot| self.at(*spot).0.protocol == Protocol::Tcp;
+        first.is_some() && ports.all(|port| port == first) && spots.iter().all(connects)
     }
 
     /// Every address, with its spot.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use portolan_config::flow::EndCause;
 use portolan_config::snapshot::{EndpointSnapshot, ListenerSnapshot, Snapshot};
 use portolan_config::stats::{
-    ConnectFailure, EdgeStats, EndpointStats, HedgeResult, Limit, ListenerStats,
+    ConnectFailure, DropCause, EdgeStats, EndpointStats, HedgeResult, Limit, ListenerStats,
 };
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -127,6 +127,20 @@ fn listeners(page: &mut Page, snapshot: &Snapshot, edge: &EdgeStats) {
         |i, result| count(&stats(i).hedges[result]),
     );
     page.histograms("connect_seconds", &scopes, |i| &stats(i).connect);
+    page.scoped("datagrams_total", &scopes, DIRECTIONS, |i, direction| {
+        count(if direction == 0 {
+            &stats(i).datagrams_in
+        } else {
+            &stats(i).datagrams_out
+        })
+    });
+    let causes = DropCause::ALL.map(DropCause::as_str);
+    page.scoped(
+        "datagrams_dropped_total",
+        &scopes,
+        Label("cause", &causes),
+        |i, cause| count(&stats(i).datagrams_dropped[cause]),
+    );
 
     // Flows of a listener that has left the configuration still run; they are the rest.
     let active: Vec<u32> = snapshot

@@ -14,6 +14,7 @@ mod failure;
 mod http;
 mod tcp;
 mod tls;
+mod udp;
 
 pub(crate) use tls::TlsClients;
 
@@ -95,6 +96,17 @@ async fn probe(target: &ProbeTarget, tls: &TlsClients) -> Finding {
                 failure,
                 rtt: Some(rtt),
             }
+        }
+        Probe::Udp(question) => udp::ask(target.address, question, deadline).await,
+    }
+}
+
+/// One question of a burst: a connect, or the check itself where that speaks UDP, which knows no connects.
+pub(crate) async fn burst(target: &ProbeTarget, to: EndpointAddr, timeout: Duration) -> Finding {
+    match &target.check.probe {
+        Probe::Udp(question) => udp::ask(to, question, Instant::now() + timeout).await,
+        Probe::None | Probe::Tcp | Probe::Http(_) | Probe::Https { .. } => {
+            connect(to, timeout).await
         }
     }
 }

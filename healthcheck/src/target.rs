@@ -26,7 +26,7 @@ impl ProbeTarget {
     /// The name, where the probe speaks it.
     fn spoken_name(&self) -> Option<&str> {
         let speaks = match &self.check.probe {
-            Probe::None | Probe::Tcp => false,
+            Probe::None | Probe::Tcp | Probe::Udp(_) => false,
             Probe::Http(http) => http.host.is_none(),
             Probe::Https {
                 http,

@@ -11,7 +11,7 @@ use super::section::Section;
 use super::typed::{self, boolean, duration, float, integer, one_of, parsed};
 use super::values::{self, ValueError, fault};
 use crate::address::Host;
-use crate::model::{HealthCheck, HttpProbe, Probe, Protocol};
+use crate::model::{HealthCheck, HttpProbe, Probe, Protocol, UdpProbe};
 
 /// Below this a probe measures the scheduler rather than the endpoint.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
@@ -28,12 +28,16 @@ enum Kind {
     Tcp,
     Http,
     Https,
+    Udp,
     None,
 }
 
 /// Keys that only an HTTP request has.
 const HTTP_KEYS: [&str; 4] = ["path", "host", "status", "body"];
 const TLS_KEYS: [&str; 2] = ["sni", "verify_tls"];
+const UDP_KEYS: [&str; 2] = ["send", "expect"];
+/// What fits a datagram on every path without fragments (RFC 8085 §3.2).
+const MAX_DATAGRAM: usize = 1232;
 
 pub(super) fn health_check(
     group: &Section<'_>,
@@ -45,14 +49,15 @@ pub(super) fn health_check(
         ("TCP", Kind::Tcp),
         ("HTTP", Kind::Http),
         ("HTTPS", Kind::Https),
+        ("UDP", Kind::Udp),
         ("NONE", Kind::None),
     ];
     let kind = section.get("protocol", one_of(kinds));
     if protocol == Some(Protocol::Udp) && !section.gives("protocol") {
         group.warn(
             Table::HealthCheck.name(),
-            "UDP gives no answer to ask for, so the endpoints are asked over TCP",
-            "set health_check.protocol: \"TCP\" if they answer there, \"HTTP\" with a port, or \"NONE\"",
+            "no answer over UDP is known to ask for, so the endpoints are asked over TCP",
+            "set health_check.protocol: \"UDP\" with send and expect, \"TCP\" if they answer there, \"HTTP\" with a port, or \"NONE\"",
         );
     }
     let port = section.optional("port", integer::<u16>(1..=65535));
@@ -65,10 +70,11 @@ pub(super) fn health_check(
     let jitter = section.get("jitter", float(0.0..=1.0));
     let http = http(&section);
     let tls = tls(&section, kind, endpoints);
+    let udp = udp(&section);
     if let Some(kind) = kind {
         warn_unasked(&section, kind);
     }
-    let (http, (sni, verify_tls)) = (http?, tls?);
+    let (http, (sni, verify_tls), udp) = (http?, tls?, udp?);
     let probe = match kind? {
         Kind::Tcp => Probe::Tcp,
         Kind::None => Probe::None,
@@ -78,6 +84,7 @@ pub(super) fn health_check(
             sni,
             verify_tls,
         },
+        Kind::Udp => Probe::Udp(udp),
     };
     let threshold = threshold?;
     Some(HealthCheck {
@@ -120,6 +127,15 @@ fn http(section: &Section<'_>) -> Option<HttpProbe> {
     })
 }
 
+fn udp(section: &Section<'_>) -> Option<UdpProbe> {
+    let send = section.optional("send", datagram);
+    let expect = section.optional("expect", datagram);
+    Some(UdpProbe {
+        send: send?.unwrap_or_default(),
+        expect: expect?,
+    })
+}
+
 /// SNI and whether to verify. Nothing can be verified of an endpoint that has neither a name nor an `sni`.
 fn tls(
     section: &Section<'_>,
@@ -154,10 +170,11 @@ fn tls(
 }
 
 fn warn_unasked(section: &Section<'_>, kind: Kind) {
-    let (http, tls) = match kind {
-        Kind::Tcp | Kind::None => (true, true),
-        Kind::Http => (false, true),
-        Kind::Https => (false, false),
+    let (http, tls, udp) = match kind {
+        Kind::Tcp | Kind::None => (true, true, true),
+        Kind::Http => (false, true, true),
+        Kind::Https => (false, false, true),
+        Kind::Udp => (true, true, false),
     };
     let http_keys = HTTP_KEYS.iter().filter(|_| http);
     let tls_keys = TLS_KEYS.iter().filter(|_| tls);
@@ -168,6 +185,45 @@ fn warn_unasked(section: &Section<'_>, kind: Kind) {
             "set protocol to \"HTTP\" or \"HTTPS\", or remove the key",
         );
     }
+    let udp_keys = UDP_KEYS.iter().filter(|_| udp);
+    for name in udp_keys.filter(|name| section.gives(name)) {
+        section.warn(
+            name,
+            "a check of this protocol does not send it",
+            "set protocol to \"UDP\", or remove the key",
+        );
+    }
+}
+
+/// Text as it is, or bytes in hexadecimal behind `0x`.
+fn datagram(value: &DeValue<'_>) -> Result<Vec<u8>, ValueError> {
+    let given = typed::text(value)?;
+    let bytes = match given.strip_prefix("0x") {
+        None => Some(given.as_bytes().to_vec()),
+        Some(digits) => hexadecimal(digits),
+    };
+    let Some(bytes) = bytes else {
+        return fault(
+            format!("\"{given}\" is not hexadecimal"),
+            "write two digits a byte behind 0x, such as \"0x00ff\", or text without 0x",
+        );
+    };
+    if bytes.len() <= MAX_DATAGRAM {
+        return Ok(bytes);
+    }
+    fault(
+        format!("{} bytes do not fit one packet on every path", bytes.len()),
+        "give 1232 bytes at most",
+    )
+}
+
+fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
+        return None;
+    }
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).ok();
+    let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    plain.then(|| (0..digits.len()).step_by(2).map(byte).collect())?
 }
 
 /// `"200-399"`, `"204"` or `204`.

@@ -134,8 +134,11 @@ fn settings(section: &Section<'_>, protocol: Option<Protocol>) -> Option<Listene
     let max_flows = section.get("max_flows", count());
     let new_flows = section.get("new_flows", count());
     let source_addresses: Option<Vec<IpAddr>> = section.distinct("source_addresses", typed::ip);
+    let quic = section.get("quic", boolean);
     if udp {
         warn_tcp_only(section);
+    } else if quic == Some(true) {
+        section.warn("quic", "it says nothing about TCP", "remove the key");
     }
     warn_late_hedge(section, hedge_after, connect_timeout);
     let of_protocol = |name: &str| udp && !section.gives(name);
@@ -160,6 +163,7 @@ fn settings(section: &Section<'_>, protocol: Option<Protocol>) -> Option<Listene
             new_flows?
         },
         source_addresses: source_addresses?,
+        quic: quic?,
     })
 }
 

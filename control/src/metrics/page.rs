@@ -18,7 +18,7 @@ const OTHER: &str = "_other";
 const PREFIX: &str = "portolan_";
 
 /// Every family: name without prefix, type, help.
-pub(super) const FAMILIES: [(&str, MetricType, &str); 29] = {
+pub(super) const FAMILIES: [(&str, MetricType, &str); 31] = {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     [
         ("flows_total", COUNTER, "Flows that have ended, by cause."),
@@ -51,6 +51,16 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 29] = {
             "hedges_total",
             COUNTER,
             "Second endpoints that were raced, by what came of it.",
+        ),
+        (
+            "datagrams_total",
+            COUNTER,
+            "Datagrams that were sent on; in is from clients, out is to clients.",
+        ),
+        (
+            "datagrams_dropped_total",
+            COUNTER,
+            "Datagrams that came and were not sent on, by cause.",
         ),
         (
             "endpoint_up",

@@ -239,9 +239,10 @@ impl Driver {
                 return;
             };
             self.bursts_under_way += 1;
+            let target = entry.target.clone();
             let abort = self
                 .tasks
-                .spawn(probe::connect(connect.to, connect.timeout));
+                .spawn(async move { probe::burst(&target, connect.to, connect.timeout).await });
             let purpose = Purpose::Burst {
                 number: connect.burst,
             };

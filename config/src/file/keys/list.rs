@@ -77,7 +77,8 @@ pub const KEYS: &[Key] = &[
     key(Table::EndpointGroup, "reset_rate", "1 to 1000000", Value("2000"), "Resets a second at most."),
     key(Table::EndpointGroup, "drain_timeout", "duration, 0s to 168h", Value("\"5m\""), "Flows that drain because their endpoint is unhealthy are reset after so long."),
 
-    key(Table::HealthCheck, "protocol", "`\"TCP\"`, `\"HTTP\"`, `\"HTTPS\"`, `\"NONE\"`", Value("\"TCP\""), "What is asked; `\"NONE\"` is always up. Under a UDP listener it is asked over TCP, too."),
+    key(Table::HealthCheck, "protocol", "`\"TCP\"`, `\"HTTP\"`, `\"HTTPS\"`, `\"UDP\"`, `\"NONE\"`", Value("\"TCP\""), "What is asked; `\"NONE\"` is always up. Under a UDP listener, too, it is TCP unless given."),
+    key(Table::Listener, "quic", "boolean", Value("false"), "UDP: whether a QUIC connection stays with its endpoint when the client's address changes, by connection id."),
     key(Table::HealthCheck, "port", "1 to 65535", Absent("the endpoint's, else the listener's first"), "Port that is asked."),
     key(Table::HealthCheck, "interval", "duration, 50ms to 1h", Value("\"1s\""), "Time from probe to probe."),
     key(Table::HealthCheck, "fast_interval", "duration, 50ms to `interval`", Value("\"200ms\""), "The same while an endpoint is changing its state; follows a shorter `interval`."),
@@ -101,3 +102,5 @@ pub const KEYS: &[Key] = &[
     key(Table::Endpoint, "weight", "0 to 255", Value("128"), "Share among the endpoints of the group; 0 takes nothing new."),
     key(Table::Endpoint, "max_flows", "0 to 4294967295", Value("0"), "Flows at once from this PoP; 0 is no cap."),
 ];
+    key(Table::HealthCheck, "send", "text, or bytes as `0x…`, 1232 at most", Absent("an empty datagram"), "The datagram that a check over UDP sends."),
+    key(Table::HealthCheck, "expect", "text, or bytes as `0x…`, 1232 at most", Absent("any answer"), "Bytes that the answer must hold."),

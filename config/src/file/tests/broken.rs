@@ -83,7 +83,7 @@ fn accelerators_and_listeners() -> Vec<Broken> {
         broken(second("protocol = \"TCP\"\nports = ¶[\"70-90\"]"), "accelerator[0].listener[1].ports", &["70-90 meets TCP 80", L]),
         broken(listener("client_affinity = ¶\"source_ip\""), "accelerator[0].listener[0].client_affinity", &["SOURCE_IP"]),
         broken(listener("¶idle_timout = \"5s\""), "accelerator[0].listener[0].idle_timout", &["did you mean \"idle_timeout\"?"]),
-        broken(listener("¶quic = true"), "accelerator[0].listener[0].quic", &["unknown key", "idle_timeout"]),
+        broken(listener("quic = ¶1"), "accelerator[0].listener[0].quic", &["true or false"]),
         broken(listener("idle_timeout = ¶\"1ms\""), "accelerator[0].listener[0].idle_timeout", &["\"100ms\" to \"168h\""]),
         broken(listener("connect_attempts = ¶0"), "accelerator[0].listener[0].connect_attempts", &["give 1 to 10"]),
         broken(listener("connect_attempts = ¶11"), "accelerator[0].listener[0].connect_attempts", &["give 1 to 10"]),
@@ -144,7 +144,8 @@ fn health_checks() -> Vec<Broken> {
         broken(check("protocol = \"HTTP\", body = ¶\"\""), at("body"), &["1 to 4096 bytes"]),
         broken(check("protocol = \"HTTPS\", sni = ¶\"10.0.0.1\""), at("sni"), &["last label"]),
         broken(check("protocol = \"HTTPS\", verify_tls = ¶true").replace("web.internal", "10.0.0.1"), at("verify_tls"), &["no name to verify", "give sni"]),
-        broken(check("¶expect = \"x\""), at("expect"), &["unknown key", "protocol"]),
+        broken(check("protocol = \"UDP\", send = ¶\"0x0\""), at("send"), &["not hexadecimal", "two digits"]),
+        broken(check("protocol = \"UDP\", expect = ¶\"0xzz\""), at("expect"), &["not hexadecimal"]),
     ]
 }
 
