@@ -446,7 +446,7 @@ fn start_worker(index: usize, shared: &Arc<Shared>) -> io::Result<Handle> {
 
 /// The cap on all flows: what was asked for, or what the descriptor limit allows (two descriptors a flow, and a third while it is
 /// raced against another endpoint, which the reserve covers).
-fn effective_max_flows(limits: &Limits) -> u32 {
+pub fn effective_max_flows(limits: &Limits) -> u32 {
     let descriptors = sys::descriptor_limit();
     let reserve = RESERVED_DESCRIPTORS.min(descriptors / 4);
     let possible = u32::try_from((descriptors - reserve) / 2).unwrap_or(u32::MAX);

@@ -19,5 +19,5 @@ mod sys;
 mod wheel;
 mod worker;
 
-pub use edge::{BindState, Edge, EdgeOptions};
+pub use edge::{BindState, Edge, EdgeOptions, effective_max_flows};
 pub use handover::{HandedFlow, HandedPipe, ListeningSocket};
