@@ -3,6 +3,7 @@
 //! functions. Nothing downstream checks a value again.
 
 mod accelerator;
+mod api;
 mod document;
 mod endpoint_group;
 mod health_check;
@@ -120,6 +121,9 @@ fn config(root: &Section<'_>, folder: &Path) -> Option<Config> {
     let log = process::log(root, folder);
     let limits = process::limits(root);
     let resolver = process::resolver(root);
+    let api = api::api(root, folder, &mut claims);
+    let store = api::store(root, folder);
+    let endpoint_aliases = api::endpoint_aliases(root);
     let accelerators = accelerator::accelerators(root, &mut claims);
     claims.check(root.report());
     Some(Config {
@@ -130,6 +134,9 @@ fn config(root: &Section<'_>, folder: &Path) -> Option<Config> {
         log: log?,
         limits: limits?,
         resolver: resolver?,
+        api: api?,
+        store: store?,
+        endpoint_aliases: endpoint_aliases?,
         accelerators: accelerators?,
     })
 }

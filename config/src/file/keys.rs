@@ -24,6 +24,14 @@ pub enum Table {
     Limits,
     /// `[resolver]`
     Resolver,
+    /// `[api]`
+    Api,
+    /// `credentials` of `[api]`
+    Credential,
+    /// `[store]`
+    Store,
+    /// `[[endpoint_alias]]`
+    EndpointAlias,
     /// `[[accelerator]]`
     Accelerator,
     /// `[[accelerator.listener]]`
@@ -42,7 +50,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the reference.
-    pub const ALL: [Table; 15] = [
+    pub const ALL: [Table; 19] = [
         Table::Root,
         Table::Pop,
         Table::Admin,
@@ -51,6 +59,10 @@ impl Table {
         Table::Log,
         Table::Limits,
         Table::Resolver,
+        Table::Api,
+        Table::Credential,
+        Table::Store,
+        Table::EndpointAlias,
         Table::Accelerator,
         Table::Listener,
         Table::AcceptProxy,
@@ -71,6 +83,10 @@ impl Table {
             Table::Log => "log",
             Table::Limits => "limits",
             Table::Resolver => "resolver",
+            Table::Api => "api",
+            Table::Credential => "credentials",
+            Table::Store => "store",
+            Table::EndpointAlias => "endpoint_alias",
             Table::Accelerator => "accelerator",
             Table::Listener => "listener",
             Table::AcceptProxy => "accept_proxy",
@@ -92,7 +108,11 @@ impl Table {
             | Table::Log
             | Table::Limits
             | Table::Resolver
+            | Table::Api
+            | Table::Store
+            | Table::EndpointAlias
             | Table::Accelerator => Some(Table::Root),
+            Table::Credential => Some(Table::Api),
             Table::Listener => Some(Table::Accelerator),
             Table::AcceptProxy | Table::EndpointGroup => Some(Table::Listener),
             Table::HealthCheck | Table::PortOverride | Table::Endpoint => {
@@ -104,7 +124,9 @@ impl Table {
     /// Whether there may be several.
     pub fn is_array(self) -> bool {
         match self {
-            Table::Accelerator
+            Table::Credential
+            | Table::EndpointAlias
+            | Table::Accelerator
             | Table::Listener
             | Table::EndpointGroup
             | Table::PortOverride
@@ -117,6 +139,8 @@ impl Table {
             | Table::Log
             | Table::Limits
             | Table::Resolver
+            | Table::Api
+            | Table::Store
             | Table::AcceptProxy
             | Table::HealthCheck => false,
         }
@@ -133,6 +157,10 @@ impl Table {
             Table::Log => "[log]",
             Table::Limits => "[limits]",
             Table::Resolver => "[resolver]",
+            Table::Api => "[api]",
+            Table::Credential => "credentials = [{ … }]",
+            Table::Store => "[store]",
+            Table::EndpointAlias => "[[endpoint_alias]]",
             Table::Accelerator => "[[accelerator]]",
             Table::Listener => "[[accelerator.listener]]",
             Table::AcceptProxy => "accept_proxy = { … }",
@@ -158,6 +186,16 @@ impl Table {
             Table::Log => "Logs and flow records.",
             Table::Limits => "Caps of the whole process.",
             Table::Resolver => "How endpoints named by a name are resolved.",
+            Table::Api => {
+                "The API that AWS's tools speak to with `--endpoint-url`. Without the table there is none; a change takes effect at the next start."
+            }
+            Table::Credential => {
+                "Of `[api]`: whose signatures are taken. None is whoever reaches the listener, which then must be on loopback."
+            }
+            Table::Store => "What the API makes is kept here. One process alone opens it.",
+            Table::EndpointAlias => {
+                "What an endpoint id of the API stands for that is no address: an ARN, an instance, an Elastic IP, a subnet."
+            }
             Table::Accelerator => "A named set of static addresses with listeners.",
             Table::Listener => "A protocol and ports on the accelerator above it.",
             Table::AcceptProxy => "Of a listener: who may say in a PROXY header who the client is.",

@@ -46,6 +46,20 @@ pub const KEYS: &[Key] = &[
     key(Table::Resolver, "nameservers", "addresses, with a port or without", Value("[]"), "Name servers to ask; none is the system's."),
     key(Table::Resolver, "stale_for", "duration, 0s to 168h", Value("\"1h\""), "How long the last answer is used when a name cannot be resolved."),
 
+    key(Table::Api, "listen", "address:port", Value("\"127.0.0.1:9980\""), "Where it listens; off loopback only with `credentials`."),
+    key(Table::Api, "account_id", "twelve digits", Value("\"000000000000\""), "The account that ARNs name."),
+    key(Table::Api, "address_pool", "prefixes", Value("[\"127.77.0.0/24\"]"), "Where static addresses are taken from, IPv4 and IPv6; an IPv4 address that ends in 0 or 255 is not handed out."),
+    key(Table::Api, "honour_interval", "boolean", Value("false"), "Probe as seldom as the API's 10 or 30 seconds say, instead of every second."),
+    key(Table::Api, "verify_tls", "boolean", Value("false"), "Whether HTTPS checks of groups made by the API verify certificates; AWS's do not."),
+
+    key(Table::Credential, "access_key_id", "1 to 128 letters, digits, underscores", Required, "As the client names it."),
+    key(Table::Credential, "secret_access_key_file", "path", Required, "File with the secret key, one line."),
+
+    key(Table::Store, "path", "path", Value("\"portolan.redb\""), "Relative to this file; opened when `[api]` is there."),
+
+    key(Table::EndpointAlias, "id", "1 to 255 characters", Required, "The id as API calls give it."),
+    key(Table::EndpointAlias, "address", "address or name, with a port or without, or prefix", Required, "What it is reached by here; a prefix for a subnet of custom routing."),
+
     key(Table::Accelerator, "name", "name", Required, "Unique in the file."),
     key(Table::Accelerator, "enabled", "boolean", Value("true"), "Whether it takes new flows."),
     key(Table::Accelerator, "addresses", "addresses", Value("[]"), "Where it listens; none is every address of the host, IPv4 and IPv6."),

@@ -33,7 +33,7 @@ fn file(value: impl Fn(&Key) -> Option<String>) -> String {
             Table::AcceptProxy | Table::HealthCheck => {
                 format!("{name} = {{ {} }}", lines(table, ", "))
             }
-            Table::PortOverride | Table::Endpoint => {
+            Table::Credential | Table::PortOverride | Table::Endpoint => {
                 format!("{name} = [{{ {} }}]", lines(table, ", "))
             }
             Table::Pop
@@ -43,6 +43,9 @@ fn file(value: impl Fn(&Key) -> Option<String>) -> String {
             | Table::Log
             | Table::Limits
             | Table::Resolver
+            | Table::Api
+            | Table::Store
+            | Table::EndpointAlias
             | Table::Accelerator
             | Table::Listener
             | Table::EndpointGroup => format!("{heading}\n{}", lines(table, "\n")),
