@@ -1,6 +1,7 @@
 //! The controller's state and what it does with each thing it hears of: everything ends in [`Core::publish`], which compiles
 //! and swaps a snapshot in when it differs. [`task`] owns the clock, the channels and the loop.
 
+mod config_file;
 mod follow;
 pub(crate) mod saver;
 pub(crate) mod task;

@@ -14,13 +14,14 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep_until;
 
 use super::Core;
+use super::config_file::{ConfigFile, FileNews};
 use super::saver::Saver;
 use crate::drains::Drain;
 use crate::handle::{
     Command, DrainError, DrainOutcome, DrainRequest, ReloadError, ReloadOutcome, UndrainRequest,
 };
 use crate::places::{self, Found};
-use crate::reload::{self, Read, Stamp, Watch};
+use crate::reload::Read;
 use crate::resolve::Answer;
 use crate::resolve::driver::Askers;
 
@@ -29,12 +30,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Changes that may wait do so for this long, so that a start with a thousand endpoints makes a few snapshots.
 const COALESCE: Duration = Duration::from_millis(5);
-
-/// A file is read this long after the last hint that it changed: whoever writes it may need several steps.
-const DEBOUNCE: Duration = Duration::from_millis(200);
-
-/// The file is looked at this often when no hint comes: network file systems give none.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// Signals taken in one turn; the rest waits for the next, after everything else had its chance.
 const SIGNALS_A_TURN: usize = 256;
@@ -47,28 +42,6 @@ pub(crate) struct Drivers {
     pub(crate) askers: Askers,
     pub(crate) saver: Saver,
     pub(crate) config_path: Option<PathBuf>,
-}
-
-/// The file and where its reading stands.
-struct ConfigFile {
-    path: PathBuf,
-    watch: Option<Watch>,
-    /// Of the content that was last read.
-    stamp: Option<Stamp>,
-    /// When to read it.
-    due: Option<Instant>,
-    next_look: Instant,
-    reading: Option<JoinHandle<Read>>,
-    /// Who waits for the reading under way, and for the one after it.
-    waiting: Vec<oneshot::Sender<Result<ReloadOutcome, ReloadError>>>,
-    waiting_next: Vec<oneshot::Sender<Result<ReloadOutcome, ReloadError>>>,
-}
-
-enum FileNews {
-    /// Something in its folder changed.
-    Hint,
-    /// A reading has ended.
-    Read(Box<Read>),
 }
 
 struct Task {
@@ -134,10 +107,7 @@ pub(crate) async fn run(core: Core, drivers: Drivers) {
 
 impl Task {
     fn deadline(&mut self, now: Instant) -> Instant {
-        let file = self
-            .file
-            .as_ref()
-            .map(|file| file.due.unwrap_or(file.next_look).min(file.next_look));
+        let file = self.file.as_ref().map(ConfigFile::next);
         let names = self.core.names().next_due();
         let moments = [self.publish_at, self.core.next_verdict(now), file, names];
         moments
@@ -282,8 +252,7 @@ impl Task {
 
     fn file_hint(&mut self, now: Instant) {
         if let Some(file) = &mut self.file {
-            // The first hint counts: a folder that never rests, such as one with a log in it, must not put the reading off for ever.
-            file.due.get_or_insert(now + DEBOUNCE);
+            file.hint(now);
         }
     }
 
@@ -306,8 +275,7 @@ impl Task {
             }
         };
         if let Some(file) = &mut self.file {
-            file.stamp = read.stamp;
-            for reply in file.take_waiting() {
+            for reply in file.was_read(read.stamp) {
                 let _ = reply.send(result.clone());
             }
         }
@@ -360,100 +328,4 @@ fn reply_when_saved<T: Send + 'static>(
         let not_saved = saved.await.unwrap_or_else(|error| Some(error.to_string()));
         let _ = reply.send(make(not_saved));
     });
-}
-
-impl ConfigFile {
-    fn new(path: PathBuf, now: Instant) -> ConfigFile {
-        let watch = Watch::start(&path)
-            .inspect_err(|error| {
-                let every = LOOK_EVERY.as_secs();
-                tracing::warn!(
-                    "{}: looked at every {every} s, for it cannot be watched: {error}",
-                    path.display()
-                );
-            })
-            .ok();
-        ConfigFile {
-            path,
-            watch,
-            // It was read before anybody watched it: once more, in case it changed in between.
-            stamp: None,
-            due: Some(now),
-            next_look: now + LOOK_EVERY,
-            reading: None,
-            waiting: Vec::new(),
-            waiting_next: Vec::new(),
-        }
-    }
-
-    /// The next thing to know about the file; never when there is none.
-    async fn news(file: &mut Option<ConfigFile>) -> FileNews {
-        let Some(ConfigFile {
-            watch,
-            reading,
-            stamp,
-            ..
-        }) = file
-        else {
-            return std::future::pending().await;
-        };
-        let hint = async {
-            match watch {
-                Some(watch) => watch.hint().await,
-                None => std::future::pending().await,
-            }
-        };
-        let read = async {
-            match reading {
-                Some(reading) => reading.await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = hint => FileNews::Hint,
-            read = read => FileNews::Read(Box::new(read.unwrap_or_else(|error| Read {
-                stamp: *stamp,
-                outcome: Err(error.to_string()),
-            }))),
-        }
-    }
-
-    fn keep_time(&mut self, now: Instant) {
-        if now >= self.next_look {
-            self.next_look = now + LOOK_EVERY;
-            self.due.get_or_insert(now);
-        }
-        if self.due.is_some_and(|due| now >= due) {
-            self.due = None;
-            let stamp = Stamp::of(&self.path);
-            if stamp.is_some() && stamp != self.stamp && self.reading.is_none() {
-                self.begin();
-            }
-        }
-    }
-
-    fn begin(&mut self) {
-        let path = self.path.clone();
-        self.reading = Some(tokio::task::spawn_blocking(move || reload::read(path)));
-    }
-
-    /// Reads it now, whatever its stamp. A reading under way may have begun before the change that is asked for.
-    fn ask(&mut self, reply: oneshot::Sender<Result<ReloadOutcome, ReloadError>>) {
-        if self.reading.is_some() {
-            self.waiting_next.push(reply);
-        } else {
-            self.waiting.push(reply);
-            self.begin();
-        }
-    }
-
-    /// A reading has ended: who waited for it. Begins the next one, if somebody waits for that.
-    fn take_waiting(&mut self) -> Vec<oneshot::Sender<Result<ReloadOutcome, ReloadError>>> {
-        self.reading = None;
-        let waited = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.waiting_next));
-        if !self.waiting.is_empty() {
-            self.begin();
-        }
-        waited
-    }
 }
