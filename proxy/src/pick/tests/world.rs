@@ -1,15 +1,14 @@
 //! Listener snapshots in a few words, for the tests of the pick.
 
 use std::net::IpAddr;
-use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_config::address::{ClientAddr, ListenerAddr};
 use portolan_config::health::HealthState;
 use portolan_config::model::{
-    ClientAffinity, GroupSettings, HedgeAfter, ListenerSettings, OnUnhealthy, PortOverride,
-    Protocol, ProxyProtocol,
+    ClientAffinity, GroupSettings, ListenerSettings, OnUnhealthy, PortOverride, Protocol,
+    ProxyProtocol,
 };
 use portolan_config::selector::Selector;
 use portolan_config::snapshot::{
@@ -244,18 +243,7 @@ pub(super) fn closed(listener: ListenerSnapshot) -> ListenerSnapshot {
 
 fn settings(fail_open: bool) -> ListenerSettings {
     ListenerSettings {
-        idle_timeout: Duration::from_secs(340),
-        half_close_timeout: Duration::from_secs(30),
-        connect_timeout: Duration::from_secs(5),
-        connect_attempts: NonZeroU8::MIN,
-        hedge_after: HedgeAfter::Auto,
-        keepalive: Duration::from_secs(60),
-        user_timeout: Duration::from_secs(30),
         fail_open,
-        accept_proxy: None,
-        max_flows: 0,
-        new_flows: 0,
-        source_addresses: vec![],
-        quic: false,
+        ..ListenerSettings::default()
     }
 }
