@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{demo, run};
+use crate::{check, demo, drain, run, status, why};
 
 /// Exit code: done, nothing to say.
 pub(crate) const EXIT_DONE: u8 = 0;
@@ -42,8 +42,18 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serve: listen, watch the endpoints, relay. SIGHUP reloads the file, SIGTERM drains and ends
     Run(run::Args),
+    /// Read the file, say what is wrong with it or what it does, and the limits that would be in force
+    Check(check::Args),
     /// Three regions, an edge and clients on loopback; the nearest region dies and comes back; figures
     Demo(demo::Args),
+    /// What is up, how far it is, and where traffic goes, as the running edge sees it
+    Status(status::Args),
+    /// Which endpoint a new flow would get now, and why not the others
+    Why(why::Args),
+    /// Send nothing new to an endpoint, or to this whole PoP; the flows that it has finish
+    Drain(drain::DrainArgs),
+    /// Take a drain back
+    Undrain(drain::UndrainArgs),
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ const REGIONS: [(&str, u64, usize); 3] = [
     ("us-east-1", 92, 2),
 ];
 
-/// Where the admin API is, when the port is free.
+/// Where the admin API stays with `--serve`, when the port is free.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
 
 /// A region that is not up by then never will be.
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("the demo needs threads")?;
     runtime.block_on(async {
-        let stage = Stage::build().await?;
+        let stage = Stage::build(args.serve).await?;
         stage.play(args).await
     })
 }
@@ -86,14 +86,18 @@ struct Stage {
 }
 
 impl Stage {
-    async fn build() -> anyhow::Result<Self> {
+    async fn build(serve: bool) -> anyhow::Result<Self> {
         let mut regions = Vec::new();
         for (name, millis, endpoints) in REGIONS {
             regions.push(Region::open(name, Duration::from_millis(millis), endpoints).await?);
         }
-        let admin = TcpListener::bind(ADMIN)
-            .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .context("the admin API needs a port of 127.0.0.1")?;
+        let anywhere = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let admin = if serve {
+            TcpListener::bind(ADMIN).or_else(|_| anywhere())
+        } else {
+            anywhere()
+        };
+        let admin = admin.context("the admin API needs a port of 127.0.0.1")?;
         let admin_address = admin.local_addr()?;
         let listener = free_port()?;
         let folder = tempfile::tempdir().context("the demo's file needs a place")?;

@@ -2,11 +2,17 @@
 
 mod args;
 mod assembly;
+mod check;
+mod client;
 mod demo;
+mod drain;
 mod limits;
 mod logging;
 mod owner;
 mod run;
+mod status;
+mod table;
+mod why;
 
 use std::process::ExitCode;
 
@@ -30,7 +36,12 @@ fn main() -> ExitCode {
     };
     let outcome = match args.command {
         Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Why(args) => why::run(&args),
+        Command::Drain(args) => drain::drain(&args),
+        Command::Undrain(args) => drain::undrain(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("portolan: {error:#}");
