@@ -149,7 +149,8 @@ impl Assembly {
     pub(crate) async fn end(mut self) {
         self.plane.end();
         self.services.shutdown().await;
-        drop(self.flow_log);
+        // By name: connections of the admin server that are still ending hold it, too.
+        self.flow_log.end();
     }
 }
 

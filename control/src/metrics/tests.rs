@@ -210,3 +210,9 @@ fn names_of_the_operator_are_escaped() {
 fn descriptors_are_counted() {
     assert!(open_descriptors() >= 3);
 }
+
+#[test]
+fn no_name_is_in_the_table_twice() {
+    let names: BTreeSet<&str> = page::FAMILIES.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(names.len(), page::FAMILIES.len());
+}
