@@ -415,3 +415,73 @@ async fn an_address_that_left_its_name_drains_and_the_new_one_comes_up() {
         .await;
     assert_eq!(state().addresses.len(), 1, "the last answer is kept");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_keeps_its_field_names() {
+    let a = Listening::start().await;
+    let bench =
+        Bench::start(&config(&[("a", a.address)]).replace("[4999]", "[4990, \"4995-4999\"]"));
+    bench.is("a", HealthState::Up).await;
+    let state = serde_json::to_value(bench.control.state()).expect("it is JSON");
+    for pointer in [
+        "/pop",
+        "/generation",
+        "/config/generation",
+        "/config/loaded_at",
+        "/config/error",
+        "/config/source",
+        "/accelerators/0/name",
+        "/accelerators/0/enabled",
+        "/accelerators/0/source",
+        "/accelerators/0/addresses/0/address",
+        "/accelerators/0/addresses/0/assigned",
+        "/accelerators/0/listeners/0/protocol",
+        "/accelerators/0/listeners/0/endpoint_groups/0/region",
+        "/accelerators/0/listeners/0/endpoint_groups/0/traffic_dial",
+        "/accelerators/0/listeners/0/endpoint_groups/0/distance_ms",
+        "/accelerators/0/listeners/0/endpoint_groups/0/order",
+    ] {
+        assert!(state.pointer(pointer).is_some(), "{pointer} in {state:#}");
+    }
+    assert_eq!(
+        state["accelerators"][0]["listeners"][0]["ports"],
+        serde_json::json!([4990, "4995-4999"])
+    );
+    let endpoint = &state["accelerators"][0]["listeners"][0]["endpoint_groups"][0]["endpoints"][0];
+    for key in [
+        "id",
+        "address",
+        "addresses",
+        "weight",
+        "health",
+        "health_reason",
+        "latency_ms",
+        "active_flows",
+        "total_flows",
+        "bytes_in",
+        "bytes_out",
+    ] {
+        assert!(endpoint.get(key).is_some(), "{key} in {endpoint:#}");
+    }
+    assert_eq!(endpoint["health"], "UP");
+    assert_eq!(endpoint["addresses"][0]["health"], "UP");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_cannot_be_saved_is_in_force_and_says_so() {
+    let a = Listening::start().await;
+    let bench = Bench::start(&config(&[("a", a.address)]));
+    // A folder where the file should be: nothing can be renamed onto it.
+    std::fs::create_dir(bench.folder.path().join("state.json")).expect("made");
+    let outcome = bench.control.drain(request("a")).await.expect("known");
+    assert!(
+        outcome
+            .not_saved
+            .is_some_and(|why| why.contains("state.json"))
+    );
+    assert!(
+        bench
+            .endpoint("a")
+            .is_some_and(|endpoint| endpoint.draining)
+    );
+}
