@@ -23,7 +23,7 @@ test: build-needs ## every test; peers that are missing are installed when we ma
 lint: build-needs ## format, clippy, docs, licences and duplicates
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --lib --no-deps --quiet
 	@bash .ci/need.sh cargo-deny
 	cargo deny --log-level warn check bans licenses sources
 

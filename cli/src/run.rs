@@ -219,11 +219,8 @@ async fn live(start: Start) -> anyhow::Result<()> {
     notify::ready();
     let _watchdog = notify::watchdog();
     info!(pop = %config.pop.name, admin = %config.admin.listen, pid = std::process::id(), "serving");
-    loop {
-        match signals.next().await {
-            Asked::Reload => reload(&edge).await,
-            Asked::End => break,
-        }
+    while signals.next().await == Asked::Reload {
+        reload(&edge).await;
     }
     shut_down(edge, &mut signals).await;
     Ok(())

@@ -173,11 +173,13 @@ async fn converse(
     let asked = client.read_u8().await?;
     sleep(distance).await;
     client.write_all(format!("{name}\n").as_bytes()).await?;
-    while asked == SUBSCRIBE {
+    if asked != SUBSCRIBE {
+        return client.shutdown().await;
+    }
+    loop {
         sleep(TICK).await;
         client.write_all(b".").await?;
     }
-    client.shutdown().await
 }
 
 #[cfg(test)]
