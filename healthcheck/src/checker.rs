@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use self::driver::Driver;
 use crate::counters::ProbeCounters;
+use crate::known::{KnownHealth, Recalled};
 use crate::probe::TlsClients;
 use crate::target::ProbeTarget;
 use crate::view::{AddressHealth, View};
@@ -33,6 +34,8 @@ const PENDING_REQUESTS: usize = 1024;
 pub struct CheckerOptions {
     /// Probes under way at once; one descriptor each. The rest wait in the order in which they fell due.
     pub max_in_flight: usize,
+    /// What a predecessor knew: targets that appear soon after the start begin with it.
+    pub known: Vec<KnownHealth>,
 }
 
 impl Default for CheckerOptions {
@@ -40,6 +43,7 @@ impl Default for CheckerOptions {
     fn default() -> Self {
         Self {
             max_in_flight: 1024,
+            known: Vec::new(),
         }
     }
 }
@@ -77,6 +81,7 @@ struct Shared {
     posted: Notify,
     view: View,
     counters: Arc<ProbeCounters>,
+    recalled: Recalled,
 }
 
 /// Probes targets and tells their health. One owner, any number of callers.
@@ -93,8 +98,15 @@ impl Checker {
     }
 
     fn start_with(runtime: &Handle, options: CheckerOptions, tls: TlsClients) -> Checker {
-        let shared = Arc::new(Shared::default());
-        let driver = Driver::new(Arc::clone(&shared), tls, options.max_in_flight);
+        let CheckerOptions {
+            max_in_flight,
+            known,
+        } = options;
+        let shared = Arc::new(Shared {
+            recalled: Recalled::new(known, Instant::now()),
+            ..Shared::default()
+        });
+        let driver = Driver::new(Arc::clone(&shared), tls, max_in_flight);
         let task = runtime.spawn(driver.run()).abort_handle();
         Checker { shared, task }
     }
@@ -105,9 +117,9 @@ impl Checker {
         let wanted: HashSet<_> = targets.into_iter().collect();
         // The view is made and the order left under one lock: two callers cannot leave them different.
         let mut inbox = self.shared.inbox();
-        self.shared
-            .view
-            .reconcile(&wanted, Instant::now(), SystemTime::now());
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let recall = |target: &ProbeTarget| self.shared.recalled.of(target, now, wall);
+        self.shared.view.reconcile(&wanted, recall, now, wall);
         inbox.wanted = Some(wanted);
         drop(inbox);
         self.shared.posted.notify_one();
@@ -152,6 +164,11 @@ impl Checker {
     /// What is known of `target`; `None` when it is not probed.
     pub fn health(&self, target: &ProbeTarget) -> Option<AddressHealth> {
         self.shared.view.health(target)
+    }
+
+    /// What is known of every target, for a successor.
+    pub fn known(&self) -> Vec<KnownHealth> {
+        self.shared.view.known(Instant::now())
     }
 
     /// Its counters.

@@ -8,6 +8,7 @@ mod checker;
 mod counters;
 #[cfg(test)]
 mod fixture;
+mod known;
 mod machine;
 mod probe;
 mod rtt;
@@ -18,5 +19,6 @@ mod view;
 
 pub use checker::{Checker, CheckerOptions, Suspicion};
 pub use counters::{ProbeCounters, ProbeResult};
+pub use known::KnownHealth;
 pub use target::ProbeTarget;
 pub use view::AddressHealth;

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use portolan_config::health::{Failure, HealthState};
 use portolan_config::model::HealthCheck;
 
+use crate::view::AddressHealth;
+
 /// How long a flap is remembered.
 const FLAP_MEMORY: Duration = Duration::from_secs(300);
 
@@ -116,6 +118,22 @@ impl Machine {
             newest_pass: None,
             newest_failure: None,
             flaps: VecDeque::new(),
+        }
+    }
+
+    /// Goes on where another process stopped. What was counted towards a change, and flaps, are forgotten.
+    pub(crate) fn recalled(thresholds: Thresholds, known: &AddressHealth) -> Self {
+        Self {
+            state: match known.state {
+                HealthState::Unknown => State::Unknown,
+                HealthState::Up => State::Up { failed: 0 },
+                HealthState::Down => State::Down { passed: 0 },
+            },
+            transitions: known.transitions,
+            failure: known.failure.clone(),
+            run_began: known.first_evidence,
+            decided_by_burst: known.decided_by_burst,
+            ..Self::new(thresholds, known.since)
         }
     }
 

@@ -37,6 +37,24 @@ impl ProbeTarget {
         if speaks { self.name.as_deref() } else { None }
     }
 
+    /// What tells it from other targets at its address, as text that another process can compare.
+    pub(crate) fn question(&self) -> String {
+        let HealthCheck {
+            probe,
+            port: _,
+            interval,
+            fast_interval,
+            timeout,
+            healthy_threshold,
+            unhealthy_threshold,
+            jitter,
+        } = &*self.check;
+        let name = self.spoken_name();
+        format!(
+            "{probe:?} {name:?} {interval:?} {fast_interval:?} {timeout:?} {healthy_threshold} {unhealthy_threshold} {jitter}"
+        )
+    }
+
     /// Whether nothing is asked and the answer is always yes.
     pub(crate) fn is_always_up(&self) -> bool {
         matches!(self.check.probe, Probe::None)

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use portolan_config::health::{Failure, HealthState};
 use tokio::sync::Notify;
 
+use crate::known::KnownHealth;
 use crate::target::ProbeTarget;
 
 /// A round trip is told anew when it moved by more than this, or by a twentieth. Less would make every probe a change.
@@ -110,8 +111,15 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Makes the table hold exactly `wanted`. What is new inherits from what was there; see [`Heirs`].
-    pub(crate) fn reconcile(&self, wanted: &HashSet<ProbeTarget>, now: Instant, wall: SystemTime) {
+    /// Makes the table hold exactly `wanted`. What is new inherits from what was there, see [`Heirs`], or else is what `recall`
+    /// says.
+    pub(crate) fn reconcile(
+        &self,
+        wanted: &HashSet<ProbeTarget>,
+        recall: impl Fn(&ProbeTarget) -> Option<AddressHealth>,
+        now: Instant,
+        wall: SystemTime,
+    ) {
         let mut table = self.lock();
         let Table { slots, dirty } = &mut *table;
         let added: Vec<_> = wanted
@@ -127,7 +135,8 @@ impl View {
                     let old = heirs.ancestor(&target).and_then(|old| slots.get(old));
                     let health = match old {
                         Some(slot) => slot.health.clone().inherited(&target, now, wall),
-                        None => AddressHealth::initial(&target, now, wall),
+                        None => recall(&target)
+                            .unwrap_or_else(|| AddressHealth::initial(&target, now, wall)),
                     };
                     (target, health)
                 })
@@ -174,6 +183,14 @@ impl View {
             .slots
             .get(target)
             .map(|slot| slot.health.clone())
+    }
+
+    pub(crate) fn known(&self, now: Instant) -> Vec<KnownHealth> {
+        let table = self.lock();
+        let slots = table.slots.iter();
+        slots
+            .map(|(target, slot)| KnownHealth::of(target, &slot.health, now))
+            .collect()
     }
 
     /// Returns once there is something to take.

@@ -185,7 +185,10 @@ impl Driver {
                 let old = heirs.ancestor(&target).and_then(|old| self.ids.get(old));
                 match old.and_then(|id| self.entries.get(id)) {
                     Some(old) => old.heir(target, &mut self.rng, now, wall),
-                    None => Entry::new(target, &mut self.rng, now, wall),
+                    None => match self.shared.recalled.of(&target, now, wall) {
+                        Some(known) => Entry::recalled(target, known, &mut self.rng, now),
+                        None => Entry::new(target, &mut self.rng, now, wall),
+                    },
                 }
             })
             .collect()

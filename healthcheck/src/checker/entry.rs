@@ -67,6 +67,22 @@ impl Entry {
         }
     }
 
+    /// Of a target that another process knew.
+    pub(super) fn recalled(
+        target: ProbeTarget,
+        known: AddressHealth,
+        rng: &mut impl Rng,
+        now: Instant,
+    ) -> Self {
+        let mut entry = Self::new(target, rng, now, known.since_wall);
+        entry.machine = Machine::recalled(entry.target.check.as_ref().into(), &known);
+        if let Some(rtt) = known.rtt {
+            entry.rtt.add(rtt);
+        }
+        entry.last_ok = known.last_ok;
+        entry
+    }
+
     /// Of a target whose address was asked by another check before.
     pub(super) fn heir(
         &self,

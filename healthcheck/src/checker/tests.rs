@@ -332,7 +332,13 @@ async fn a_slow_probe_does_not_delay_the_next_and_four_are_the_most() {
 
 #[tokio::test]
 async fn probes_beyond_the_bound_wait_their_turn() {
-    let checker = Checker::start(&Handle::current(), CheckerOptions { max_in_flight: 2 });
+    let checker = Checker::start(
+        &Handle::current(),
+        CheckerOptions {
+            max_in_flight: 2,
+            ..CheckerOptions::default()
+        },
+    );
     let endpoint = Accepting::silent().await;
     let hung = HealthCheck {
         timeout: ms(50),
