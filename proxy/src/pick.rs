@@ -273,20 +273,22 @@ impl Candidates {
             return None;
         }
         let usable = |endpoint: usize| {
-            let fresh = !self
-                .tried
-                .iter()
-                .any(|t| t.group == group && t.endpoint == endpoint);
-            let snapshot = &snapshot.endpoints[endpoint];
-            fresh
-                && !snapshot.is_full()
-                && self
-                    .on_endpoint(listener, group, endpoint, reason)
-                    .is_some()
+            // Of a first pick nothing was tried, and what is in a pool has an address.
+            let fresh = self.tried.is_empty() || self.is_fresh(listener, group, endpoint);
+            fresh && !snapshot.endpoints[endpoint].is_full()
         };
         let hash = hash::in_group(self.key.hash, &snapshot.region);
         let endpoint = snapshot.selector.select(hash, among, usable)?;
         self.on_endpoint(listener, group, endpoint, reason)
+    }
+
+    /// Whether the endpoint was not tried and has an address that was not, which another endpoint may share.
+    fn is_fresh(&self, listener: &ListenerSnapshot, group: usize, endpoint: usize) -> bool {
+        let is_it = |t: &Tried| t.group == group && t.endpoint == endpoint;
+        !self.tried.iter().any(is_it)
+            && self
+                .on_endpoint(listener, group, endpoint, PickReason::Retry)
+                .is_some()
     }
 
     /// An address of this endpoint that was not tried: of its healthy ones, or of all when none is, the one with the
