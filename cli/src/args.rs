@@ -20,7 +20,7 @@ to the nearest healthy region, by traffic dial and weight, and lets go of the on
 
 const AFTER: &str = "\
 Start here:
-  portolan demo                                see a region die and its clients move, all on loopback
+  portolan demo                                see a region die and its clients move
   portolan check --config portolan.toml        is the file right, and what will it do
   portolan run   --config portolan.toml        serve
   portolan status                              what is up, where traffic goes

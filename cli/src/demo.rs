@@ -42,8 +42,14 @@ const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHO
 /// A region that is not up by then never will be.
 const UP_WITHIN: Duration = Duration::from_secs(10);
 
+const AFTER: &str = "\
+The edge is the real one, from file to data path; only distances are told, as everything on loopback is equally near.
+A dark region swallows SYNs and lets its connections fall silent, as a site does that lost its power. Nothing leaves this host.
+Exit code 0 only when no new connection failed, every stranded one was let go, and the region was taken back.";
+
 /// What `portolan demo` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// How long the story takes: a quarter of it all is well, then the nearest region is dark for a third
     #[arg(long, value_name = "SECONDS", default_value_t = 16, value_parser = clap::value_parser!(u64).range(8..=600))]

@@ -36,8 +36,18 @@ const CONTROL_THREADS: usize = 2;
 /// How often a drain looks whether the last flow is gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
+const AFTER: &str = "\
+Signals:
+  SIGHUP            reads the file again; no connection is dropped, a broken file is refused
+  SIGTERM, SIGINT   unready at once, nothing new, [shutdown] drain for what is there, then the end; the second one ends at once
+
+Under systemd: Type=notify, ExecReload=/bin/kill -HUP $MAINPID, WatchdogSec= and LimitNOFILE= as you like.
+Logs go to stderr; RUST_LOG (such as debug or portolan_proxy=debug) says how much.
+Exit codes: 0 ended as told, 1 failed, 2 invalid file, 3 already running (its pid is named).";
+
 /// What `portolan run` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// The TOML file. It is watched: a change takes effect at once, a broken one is refused and the old one stays
     #[arg(long, short, value_name = "FILE", env = "PORTOLAN_CONFIG")]

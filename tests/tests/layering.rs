@@ -157,6 +157,21 @@ fn every_source_file_says_what_it_is() {
     }
 }
 
+#[test]
+fn the_map_names_files_that_are_there() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let lines = map.lines().count();
+    assert!(lines < 150, "ARCHITECTURE.md has {lines} lines");
+    let files: Vec<&str> = map
+        .split('`')
+        .filter(|word| word.ends_with(".rs") && word.contains('/') && !word.contains('{'))
+        .collect();
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        assert!(root().join(file).is_file(), "ARCHITECTURE.md names {file}");
+    }
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
