@@ -41,7 +41,7 @@ impl Health {
     fn is_up(self, group: usize, endpoint: usize) -> bool {
         match self {
             Health::All => true,
-            Health::Half => endpoint % 2 == 0,
+            Health::Half => endpoint.is_multiple_of(2),
             Health::NotTheNearestGroup => group > 0,
         }
     }
