@@ -46,6 +46,7 @@ pub(crate) fn controller(toml: &str) -> ControlHandle {
             config_path: None,
             state_path: None,
             data_plane: Arc::new(Idle::default()),
+            predecessor: None,
         },
         signals,
     )
