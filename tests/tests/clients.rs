@@ -121,38 +121,55 @@ async fn tls_passes_through_untouched() {
         "https://shop.example/",
     ];
     let output = run(&curl, &arguments).await;
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "TLSv1.3 shop.example",
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        seen.starts_with("TLSv1.") && seen.ends_with(" shop.example"),
         "{output:?}"
     );
 }
 
 #[tokio::test]
 async fn postgresql_speaks_through_the_edge() {
-    // Debian keeps the server's programs by version, out of the path.
     let Some(bin) = newest_postgresql() else {
         return peer::skip("PostgreSQL is not installed");
     };
     let Some(psql) = peer::find("psql") else {
         return;
     };
-    if is_root() {
-        return peer::skip("PostgreSQL does not run as root");
-    }
+    let Some(setpriv) = peer::find("setpriv") else {
+        return;
+    };
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data").display().to_string();
-    let initdb = run(
-        &bin.join("initdb"),
-        &["-D", &data, "-U", "portolan", "-A", "trust", "--no-sync"],
-    )
-    .await;
-    assert!(initdb.status.success(), "{initdb:?}");
+    // PostgreSQL does not run as root: then it is nobody's.
+    let mut nobody = vec!["--no-new-privs"];
+    if is_root() {
+        std::os::unix::fs::chown(directory.path(), Some(65534), Some(65534)).unwrap();
+        nobody.extend(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    let (initdb, postgres) = (
+        bin.join("initdb").display().to_string(),
+        bin.join("postgres").display().to_string(),
+    );
+    let make = [
+        &initdb,
+        "-D",
+        &data,
+        "-U",
+        "portolan",
+        "-A",
+        "trust",
+        "--no-sync",
+    ];
+    let made = run(&setpriv, &[nobody.as_slice(), &make].concat()).await;
+    assert!(made.status.success(), "{made:?}");
     let to = place::fresh();
     let (host, port) = (to.ip().to_string(), to.port().to_string());
     let sockets = directory.path().display().to_string();
-    let arguments = ["-D", &data, "-h", &host, "-p", &port, "-k", &sockets, "-F"];
-    let _postgres = Peer::start(bin.join("postgres"), &arguments, "", to).await;
+    let serve = [
+        &postgres, "-D", &data, "-h", &host, "-p", &port, "-k", &sockets, "-F",
+    ];
+    let _postgres = Peer::start(setpriv, &[nobody.as_slice(), &serve].concat(), "", to).await;
     let (_edge, at) = edge_before("postgres", to).await;
     let url = format!("postgresql://portolan@{at}/postgres");
     let output = run(
@@ -171,6 +188,7 @@ async fn postgresql_speaks_through_the_edge() {
     );
 }
 
+/// Debian keeps the server's programs by version, out of the path.
 fn newest_postgresql() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let mut found: Vec<PathBuf> = versions

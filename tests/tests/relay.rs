@@ -356,21 +356,47 @@ async fn one_direction_does_not_outlive_the_other_for_ever() {
     .await;
 }
 
-/// Far more clients than descriptors: those that fit are served, the others let go, and the edge neither dies nor spins.
+/// Far more clients than flows fit, and then no descriptor left at all: those that were served go on, the others are let go, and the
+/// edge neither dies nor spins.
 #[tokio::test]
 async fn running_out_of_descriptors_is_survived_without_spinning() {
     let endpoint = Endpoint::start("a", endpoint::naming()).await;
     let at = place::fresh();
     let toml = shop(at, "", &[Group::new("r", "1ms").endpoint(&endpoint)]);
     let mut edge = Edge::with(&toml).descriptors(96).ready().await;
-
-    let mut held = Vec::new();
-    for _ in 0..300 {
-        held.push(TcpStream::connect(at).await.unwrap());
-    }
-    let mut served = Caller::over(held.remove(0)).unwrap();
+    let mut served = Caller::connect(at).await.unwrap();
     assert_eq!(served.ask("x").await.unwrap(), "a");
 
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        // Refused early, some are gone before they are there.
+        held.extend(TcpStream::connect(at).await);
+    }
+    stays_calm(&mut edge).await;
+    assert_eq!(served.ask("still here").await.unwrap(), "a");
+    let metrics = edge.metrics().await;
+    let refused = metrics.sum("limit_hits_total", &[]);
+    assert!(refused > 0.0, "refusals are counted:\n{}", metrics.text());
+
+    // The admin server's connections take what the flows left: every accept fails.
+    let admin = edge.admin();
+    let mut starving = Vec::new();
+    for _ in 0..200 {
+        starving.push(TcpStream::connect(admin).await.unwrap());
+        held.extend(TcpStream::connect(at).await);
+    }
+    stays_calm(&mut edge).await;
+    assert_eq!(served.ask("still here").await.unwrap(), "a");
+
+    drop((held, starving));
+    until("new clients are served", PATIENCE, async || {
+        client::ask(at, "x").await.is_ok()
+    })
+    .await;
+    assert_eq!(served.ask("still here").await.unwrap(), "a");
+}
+
+async fn stays_calm(edge: &mut Edge) {
     let before = edge.process().cpu_time();
     let span = Duration::from_secs(2);
     throughout("it runs", span, async || edge.process().ended().is_none()).await;
@@ -379,15 +405,4 @@ async fn running_out_of_descriptors_is_survived_without_spinning() {
         used < span / 2,
         "{used:?} of CPU time in {span:?} with nothing to do"
     );
-    assert_eq!(served.ask("still here").await.unwrap(), "a");
-
-    drop(held);
-    until("new clients are served", PATIENCE, async || {
-        client::ask(at, "x").await.is_ok()
-    })
-    .await;
-    assert_eq!(served.ask("still here").await.unwrap(), "a");
-    let metrics = edge.metrics().await;
-    let refused = metrics.sum("limit_hits_total", &[]);
-    assert!(refused > 0.0, "refusals are counted:\n{}", metrics.text());
 }

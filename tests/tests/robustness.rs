@@ -77,7 +77,7 @@ async fn nonsense_on_every_port_is_survived() {
     assert!(!edge.log().contains("panicked"), "seed {seed:#x}");
 
     assert_eq!(client::ask(plain, "x").await.unwrap(), "a");
-    let polite = client::ask(believing, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r")
+    let polite = client::ask(believing, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nx")
         .await
         .unwrap();
     assert_eq!(polite, "a");
