@@ -1,8 +1,10 @@
 //! Accepts HTTP/1.1 connections for the admin and readiness servers and bounds what one may cost: how many there are, how long a
-//! head may take, how long a reader may stand still. Owns its tasks: when the future is dropped, all connections end.
+//! head may take, how long a reader may stand still. Owns its tasks: when the future is dropped, all connections end. Told to stop
+//! it accepts no more and lets the answers under way finish.
 
 use std::io;
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,8 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// For the whole head, and for the wait before the next request on the same connection.
@@ -32,23 +35,39 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often a standing accept error is said.
 const ERROR_AGAIN: Duration = Duration::from_secs(60);
 
-/// Serves `router` on `listener`, `most` connections at once; further ones wait in the kernel's queue.
-pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize) -> io::Result<()> {
+/// How long answers under way may take once told to stop: an event stream never ends by itself.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Serves `router` on `listener`, `most` connections at once; further ones wait in the kernel's queue. Ends once `stop`
+/// is cancelled, with the listener closed first.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    most: usize,
+    stop: CancellationToken,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let permits = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     let mut said: Option<Instant> = None;
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else {
-            return Ok(());
+        let next = async {
+            let permit = permits.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (Ok(permit), accepted) = (tokio::select! {
+            next = next => next,
+            () = stop.cancelled() => break,
+        }) else {
+            break;
         };
         while connections.try_join_next().is_some() {}
-        match listener.accept().await {
+        match accepted {
             Ok((stream, _)) => {
-                let router = router.clone();
+                let (router, stop) = (router.clone(), stop.clone());
                 connections.spawn(async move {
-                    answer(stream, router).await;
+                    answer(stream, router, stop).await;
                     drop(permit);
                 });
             }
@@ -62,6 +81,11 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize) ->
             }
         }
     }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    // Those that are left are cut: their readers have had their time.
+    let _ = timeout(LAST_ANSWERS, all).await;
+    Ok(())
 }
 
 /// The connection failed before it was accepted: accept(2) reports that to us, and the next may be fine.
@@ -74,7 +98,7 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-async fn answer(stream: TcpStream, router: Router) {
+async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
     // Without these answers are slower or a dead reader stays longer; neither is worth refusing the connection.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED_READER));
@@ -83,6 +107,11 @@ async fn answer(stream: TcpStream, router: Router) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
     // What ends a connection early is the client's affair: it went away, or spoke no HTTP.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
     let _ = connection.await;
 }
