@@ -55,7 +55,21 @@ pub const KEYS: &[Key] = &[
     key(Table::Credential, "access_key_id", "1 to 128 letters, digits, underscores", Required, "As the client names it."),
     key(Table::Credential, "secret_access_key_file", "path", Required, "File with the secret key, one line."),
 
-    key(Table::Store, "path", "path", Value("\"portolan.redb\""), "Relative to this file; opened when `[api]` is there."),
+    key(Table::Aws, "import", "boolean", Value("true"), "Whether accelerators are made of what AWS says; `false` leaves credentials and endpoint to `[dns]`."),
+    key(Table::Aws, "regions", "names", Value("[]"), "Where load balancers tagged `portolan:accelerator` are looked for; Global Accelerator's own endpoints carry their region."),
+    key(Table::Aws, "endpoint_url", "`\"\"` or URL", Value("\"\""), "Every client's endpoint instead of AWS's own; the environment variables of AWS's tools, such as `AWS_ENDPOINT_URL_STS`, work without it."),
+    key(Table::Aws, "account_id", "`\"\"` or twelve digits", Value("\"\""), "The account whose answers are believed; without it whichever the credentials belong to."),
+    key(Table::Aws, "interval", "duration, 1s to 24h", Value("\"60s\""), "Time from one reading to the next, spread by a fifth."),
+    key(Table::Aws, "calls_per_second", "1 to 1000", Value("10"), "Calls a second of one service and account."),
+    key(Table::Aws, "burst", "1 to 10000", Value("100"), "Calls of one service and account that may come at once."),
+    key(Table::Aws, "reach", "`\"public\"`, `\"private\"`", Value("\"public\""), "What can be reached from here: what faces the internet, or the networks themselves (VPN, Direct Connect), internal load balancers and private addresses included."),
+
+    key(Table::AwsRole, "arn", "ARN of a role", Required, "Such as `\"arn:aws:iam::222222222222:role/portolan-sync-read\"`; the account is read from it."),
+    key(Table::AwsRole, "external_id", "1 to 255 characters", Absent("none"), "What the role's trust policy asks for."),
+
+    key(Table::AwsAddresses, "NAME", "addresses", Absent("the pool"), "Addresses of the accelerator with this name or ARN; put an ARN in quotes."),
+
+    key(Table::Store, "path", "path", Value("\"portolan.redb\""), "Relative to this file; opened when `[api]` is there. What AWS said last lies beside it, in `portolan.aws.json`."),
 
     key(Table::EndpointAlias, "id", "1 to 255 characters", Required, "The id as API calls give it."),
     key(Table::EndpointAlias, "address", "address or name, with a port or without, or prefix", Required, "What it is reached by here; a prefix for a subnet of custom routing."),
@@ -78,6 +92,7 @@ pub const KEYS: &[Key] = &[
     key(Table::Listener, "max_flows", "0 to 4294967295", Value("0"), "Flows at once; 0 is no cap of its own."),
     key(Table::Listener, "new_flows", "0 to 4294967295", Value("0"), "New flows a second; 0 is no cap; UDP 100000."),
     key(Table::Listener, "source_addresses", "addresses", Value("[]"), "Addresses of this host to connect to endpoints from, in turn; none is the system's choice."),
+    key(Table::Listener, "quic", "boolean", Value("false"), "UDP: whether a QUIC connection stays with its endpoint when the client's address changes, by connection id."),
 
     key(Table::AcceptProxy, "from", "prefixes", Value("[]"), "Senders that are believed and must send a header; none is off."),
     key(Table::AcceptProxy, "timeout", "duration, 10ms to 1m", Value("\"3s\""), "How long the header may take."),
@@ -92,7 +107,6 @@ pub const KEYS: &[Key] = &[
     key(Table::EndpointGroup, "drain_timeout", "duration, 0s to 168h", Value("\"5m\""), "Flows that drain because their endpoint is unhealthy are reset after so long."),
 
     key(Table::HealthCheck, "protocol", "`\"TCP\"`, `\"HTTP\"`, `\"HTTPS\"`, `\"UDP\"`, `\"NONE\"`", Value("\"TCP\""), "What is asked; `\"NONE\"` is always up. Under a UDP listener, too, it is TCP unless given."),
-    key(Table::Listener, "quic", "boolean", Value("false"), "UDP: whether a QUIC connection stays with its endpoint when the client's address changes, by connection id."),
     key(Table::HealthCheck, "port", "1 to 65535", Absent("the endpoint's, else the listener's first"), "Port that is asked."),
     key(Table::HealthCheck, "interval", "duration, 50ms to 1h", Value("\"1s\""), "Time from probe to probe."),
     key(Table::HealthCheck, "fast_interval", "duration, 50ms to `interval`", Value("\"200ms\""), "The same while an endpoint is changing its state; follows a shorter `interval`."),
@@ -107,6 +121,8 @@ pub const KEYS: &[Key] = &[
     key(Table::HealthCheck, "body", "1 to 4096 bytes", Absent("any"), "Text that must be in the first 64 KiB of the answer."),
     key(Table::HealthCheck, "sni", "name", Absent("the endpoint's name"), "Name that HTTPS asks for and verifies."),
     key(Table::HealthCheck, "verify_tls", "boolean", Absent("`true` where every endpoint has a name or `sni` is given, else `false` with a warning"), "Whether the certificate must be valid for that name; `true` is an error for an endpoint without one."),
+    key(Table::HealthCheck, "send", "text, or bytes as `0x…`, 1232 at most", Absent("an empty datagram"), "The datagram that a check over UDP sends."),
+    key(Table::HealthCheck, "expect", "text, or bytes as `0x…`, 1232 at most", Absent("any answer"), "Bytes that the answer must hold."),
 
     key(Table::PortOverride, "listener_port", "1 to 65535", Required, "A port of the listener, once."),
     key(Table::PortOverride, "endpoint_port", "1 to 65535", Required, "The port that is connected to instead; a port of none of the accelerator's listeners."),
@@ -116,5 +132,3 @@ pub const KEYS: &[Key] = &[
     key(Table::Endpoint, "weight", "0 to 255", Value("128"), "Share among the endpoints of the group; 0 takes nothing new."),
     key(Table::Endpoint, "max_flows", "0 to 4294967295", Value("0"), "Flows at once from this PoP; 0 is no cap."),
 ];
-    key(Table::HealthCheck, "send", "text, or bytes as `0x…`, 1232 at most", Absent("an empty datagram"), "The datagram that a check over UDP sends."),
-    key(Table::HealthCheck, "expect", "text, or bytes as `0x…`, 1232 at most", Absent("any answer"), "Bytes that the answer must hold."),
