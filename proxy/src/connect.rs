@@ -1,9 +1,11 @@
 //! From a picked endpoint to a connected one: attempts, the free retry after a refusal, the race (hedge) against an endpoint that
 //! stays silent, and the budget that keeps hedges from becoming a storm. The client sees none of it.
 
-use std::collections::VecDeque;
+mod budget;
+mod opening;
+mod socket;
+
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,21 +17,20 @@ use mio::net::TcpStream;
 use portolan_config::clock;
 use portolan_config::flow::{EndCause, PickReason};
 use portolan_config::health::HealthState;
-use portolan_config::model::{ClientAffinity, HedgeAfter, ListenerSettings, ProxyProtocol};
+use portolan_config::model::{ClientAffinity, HedgeAfter, ProxyProtocol};
 use portolan_config::signal::SignalKind;
 use portolan_config::snapshot::{AddressId, ListenerSnapshot};
 use portolan_config::stats::{ConnectFailure, HedgeResult, Limit};
 use smallvec::SmallVec;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use std::os::fd::AsFd;
 
 use crate::accept::reset_on_close;
+pub(crate) use crate::connect::budget::Budget;
+use crate::connect::opening::opening;
+pub(crate) use crate::connect::socket::classify;
 use crate::flow::{Abreast, Flow, Phase, Route, Side};
 use crate::list;
 use crate::pick::{self, Candidate, Candidates};
-use crate::proxy_protocol::{encode_v1, encode_v2};
 use crate::relay::Ready;
-use crate::sys;
 use crate::wheel::Wheel;
 use crate::worker::{Handle, Timer, Worker};
 
@@ -232,7 +233,7 @@ impl Worker {
                     .all(|attempt| attempt.side != *side)
             })
             .unwrap_or(1);
-        let mut stream = open_socket(candidate.to.0, &settings, flow.id)?;
+        let mut stream = socket::open(candidate.to.0, &settings, flow.id)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
@@ -286,7 +287,7 @@ impl Worker {
         let error = match connecting.attempts[index].stream.take_error() {
             Ok(None) if event.is_writable() && !event.is_error() => {
                 let attempt = connecting.attempts.swap_remove(index);
-                if is_connected_to_itself(&attempt.stream, attempt.route.ip) {
+                if socket::is_connected_to_itself(&attempt.stream, attempt.route.ip) {
                     self.attempt_failed(
                         handle.key,
                         attempt,
@@ -589,161 +590,4 @@ fn hedge_after(
         ClientAffinity::SourceIp => wanted.max(settings.connect_timeout / 2),
     };
     (wanted < settings.connect_timeout).then_some(wanted)
-}
-
-/// A socket that is connecting.
-fn open_socket(to: SocketAddr, settings: &ListenerSettings, flow: u64) -> io::Result<TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(to),
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
-    socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
-    let usable: SmallVec<[_; 4]> = settings
-        .source_addresses
-        .iter()
-        .filter(|source| source.is_ipv4() == to.is_ipv4())
-        .collect();
-    if !usable.is_empty() {
-        sys::bind_address_no_port(socket.as_fd())?;
-        let source = *usable[(flow % usable.len() as u64) as usize];
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-    }
-    match socket.connect(&to.into()) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(TcpStream::from_std(socket.into()))
-}
-
-/// On loopback a connect to a closed port in the ephemeral range can meet itself (simultaneous open): nobody is there.
-fn is_connected_to_itself(stream: &TcpStream, ip: std::net::IpAddr) -> bool {
-    ip.is_loopback()
-        && match (
-            SockRef::from(stream).local_addr(),
-            SockRef::from(stream).peer_addr(),
-        ) {
-            (Ok(local), Ok(peer)) => local.as_socket() == peer.as_socket(),
-            _ => false,
-        }
-}
-
-/// What is written to the endpoint before the client's bytes, and how much of it is ours.
-fn opening(flow: &Flow, proxy: ProxyProtocol, prelude: Vec<u8>, tlvs: &[u8]) -> (Vec<u8>, usize) {
-    let (client, spoken_to) = (flow.client_addr.0, flow.listener_addr.0);
-    let mut bytes = Vec::new();
-    match proxy {
-        ProxyProtocol::Off => return (prelude, 0),
-        ProxyProtocol::V1 => encode_v1(client, spoken_to, &mut bytes),
-        ProxyProtocol::V2 => encode_v2(
-            client,
-            spoken_to,
-            portolan_config::model::Protocol::Tcp,
-            Some(&flow.id.to_be_bytes()),
-            tlvs,
-            &mut bytes,
-        ),
-    }
-    let ours = bytes.len();
-    bytes.extend_from_slice(&prelude);
-    (bytes, ours)
-}
-
-/// Whose fault a failed connect is.
-pub(crate) fn classify(error: &io::Error) -> ConnectFailure {
-    if error.kind() == io::ErrorKind::TimedOut {
-        return ConnectFailure::TimedOut;
-    }
-    if error.kind() == io::ErrorKind::ConnectionRefused {
-        return ConnectFailure::Refused;
-    }
-    match error.raw_os_error() {
-        Some(libc::ECONNRESET | libc::EPIPE) => ConnectFailure::Reset,
-        Some(
-            libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EACCES | libc::EPERM,
-        ) => ConnectFailure::Unreachable,
-        _ => ConnectFailure::Local,
-    }
-}
-
-/// How many hedges and retries after a timeout a worker allows itself: under a tenth of the connects of ten seconds, and at least
-/// [`Budget::FLOOR`].
-pub(crate) struct Budget {
-    started: Instant,
-    /// Connects and extras of the last ten seconds, the newest last.
-    seconds: VecDeque<(u64, u32, u32)>,
-}
-
-impl Budget {
-    const WINDOW: u64 = 10;
-    const FLOOR: u32 = 10;
-
-    pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            started: now,
-            seconds: VecDeque::new(),
-        }
-    }
-
-    fn second(&mut self, now: Instant) -> &mut (u64, u32, u32) {
-        let second = now.saturating_duration_since(self.started).as_secs();
-        while self
-            .seconds
-            .front()
-            .is_some_and(|(at, ..)| at + Self::WINDOW <= second)
-        {
-            self.seconds.pop_front();
-        }
-        if self.seconds.back().is_none_or(|(at, ..)| *at != second) {
-            self.seconds.push_back((second, 0, 0));
-        }
-        let last = self.seconds.len() - 1;
-        &mut self.seconds[last]
-    }
-
-    fn count_connect(&mut self, now: Instant) {
-        self.second(now).1 += 1;
-    }
-
-    /// Whether one extra connect is left.
-    fn has_extra(&mut self, now: Instant) -> bool {
-        self.second(now);
-        let (connects, extras) = self
-            .seconds
-            .iter()
-            .fold((0, 0), |(c, e), (_, connects, extras)| {
-                (c + connects, e + extras)
-            });
-        extras < Self::FLOOR.max(connects / 10)
-    }
-
-    /// Takes one extra connect, if there is one.
-    fn take_extra(&mut self, now: Instant) -> bool {
-        let granted = self.has_extra(now);
-        if granted {
-            self.second(now).2 += 1;
-        }
-        granted
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_has_a_floor_and_then_a_tenth() {
-        let now = Instant::now();
-        let mut budget = Budget::new(now);
-        assert_eq!((0..50).filter(|_| budget.take_extra(now)).count(), 10);
-        for _ in 0..500 {
-            budget.count_connect(now);
-        }
-        assert_eq!((0..100).filter(|_| budget.take_extra(now)).count(), 40);
-        let later = now + Duration::from_secs(10);
-        assert_eq!((0..50).filter(|_| budget.take_extra(later)).count(), 10);
-    }
 }
