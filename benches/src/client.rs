@@ -52,7 +52,12 @@ fn open(to: SocketAddr, poll: &Poll, key: usize) -> Result<Connection> {
     stream.set_nodelay(true)?;
     let both = Interest::READABLE | Interest::WRITABLE;
     poll.registry().register(&mut stream, Token(key), both)?;
-    Ok(Connection { stream, have: 0, sent: false, began: Instant::now() })
+    Ok(Connection {
+        stream,
+        have: 0,
+        sent: false,
+        began: Instant::now(),
+    })
 }
 
 fn drive(to: SocketAddr, count: usize, length: Duration, mode: Mode) -> Result<Done> {
@@ -64,7 +69,12 @@ fn drive(to: SocketAddr, count: usize, length: Duration, mode: Mode) -> Result<D
     }
     let request = [b'r'; REQUEST];
     let mut buffer = [0; 4096];
-    let mut done = Done { count: 0, took: Duration::ZERO, times: Histogram::new(3)?, failed: 0 };
+    let mut done = Done {
+        count: 0,
+        took: Duration::ZERO,
+        times: Histogram::new(3)?,
+        failed: 0,
+    };
     let start = Instant::now();
     let end = start + length;
     while Instant::now() < end {
@@ -87,7 +97,8 @@ fn drive(to: SocketAddr, count: usize, length: Duration, mode: Mode) -> Result<D
                 Received::More => {}
                 Received::Whole => {
                     done.count += 1;
-                    done.times.saturating_record(connection.began.elapsed().as_nanos() as u64);
+                    done.times
+                        .saturating_record(connection.began.elapsed().as_nanos() as u64);
                     if mode == Mode::Short {
                         connections[key] = open(to, &poll, key)?;
                     } else {
@@ -145,7 +156,12 @@ pub fn bulk(to: SocketAddr, streams: usize, length: Duration) -> Result<Done> {
     for sender in senders {
         count += sender.join().expect("a sender does not panic")?;
     }
-    Ok(Done { count, took: start.elapsed(), times: Histogram::new(3)?, failed: 0 })
+    Ok(Done {
+        count,
+        took: start.elapsed(),
+        times: Histogram::new(3)?,
+        failed: 0,
+    })
 }
 
 fn send(to: SocketAddr, end: Instant) -> Result<u64> {

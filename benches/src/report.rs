@@ -85,7 +85,9 @@ pub fn rows(samples: &[Sample]) -> Vec<Row> {
         .into_iter()
         .map(|(workload, target)| {
             let of = |field: fn(&Sample) -> f64| {
-                let chosen = samples.iter().filter(|s| s.workload == workload && s.target == target);
+                let chosen = samples
+                    .iter()
+                    .filter(|s| s.workload == workload && s.target == target);
                 Spread::of(chosen.map(field).collect())
             };
             Row {
@@ -113,7 +115,9 @@ pub fn markdown(rows: &[Row], unit: impl Fn(&str) -> (&'static str, &'static str
     workloads.dedup();
     for workload in workloads {
         let (rate_unit, cpu_unit) = unit(workload);
-        let ours = rows.iter().find(|r| r.workload == workload && r.target == "portolan");
+        let ours = rows
+            .iter()
+            .find(|r| r.workload == workload && r.target == "portolan");
         let _ = writeln!(text, "\n### {workload}\n");
         let _ = writeln!(
             text,
@@ -121,7 +125,10 @@ pub fn markdown(rows: &[Row], unit: impl Fn(&str) -> (&'static str, &'static str
         );
         let _ = writeln!(text, "|---|---|---|---|---|---|---|---|---|---|");
         for row in rows.iter().filter(|row| row.workload == workload) {
-            let ratio = |a: Option<f64>, b: f64| a.filter(|_| b > 0.0).map_or("–".to_owned(), |a| format!("{:.2}", a / b));
+            let ratio = |a: Option<f64>, b: f64| {
+                a.filter(|_| b > 0.0)
+                    .map_or("–".to_owned(), |a| format!("{:.2}", a / b))
+            };
             let _ = writeln!(
                 text,
                 "| {} | {} | {}–{} | {} | {:.0} | {:.0} | {:.0} | {} | {} | {} |",

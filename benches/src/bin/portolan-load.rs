@@ -65,7 +65,11 @@ fn main() -> Result<()> {
         }
         for rep in 0..options.reps {
             // Interleaved, and backwards every other time, so that a drift of the machine meets all alike.
-            let order: Vec<&Target> = if rep % 2 == 0 { targets.iter().collect() } else { targets.iter().rev().collect() };
+            let order: Vec<&Target> = if rep % 2 == 0 {
+                targets.iter().collect()
+            } else {
+                targets.iter().rev().collect()
+            };
             for target in order {
                 eprint!("\r{name} {}/{} {:<14}", rep + 1, options.reps, target.name);
                 if let Some(sample) = run(name, workload, target, &options)? {
@@ -79,11 +83,20 @@ fn main() -> Result<()> {
     let text = report::markdown(&rows, units);
     println!("{text}");
     fs::create_dir_all(&options.out)?;
-    let versions: Vec<_> = targets.iter().map(|t| (t.name, &t.version, &t.configuration)).collect();
+    let versions: Vec<_> = targets
+        .iter()
+        .map(|t| (t.name, &t.version, &t.configuration))
+        .collect();
     let host = fs::read_to_string("/proc/version").unwrap_or_default();
     let all = serde_json::json!({ "host": host.trim(), "targets": versions, "rows": rows, "samples": samples });
-    fs::write(options.out.join("load.json"), serde_json::to_string_pretty(&all)?)?;
-    fs::write(options.out.join("load.md"), format!("{}\n{text}", heading(&targets, &host, &options)))?;
+    fs::write(
+        options.out.join("load.json"),
+        serde_json::to_string_pretty(&all)?,
+    )?;
+    fs::write(
+        options.out.join("load.md"),
+        format!("{}\n{text}", heading(&targets, &host, &options)),
+    )?;
     drop(targets);
     fs::remove_dir_all(folder)?;
     Ok(())
@@ -113,7 +126,12 @@ fn units(workload: &str) -> (&'static str, &'static str) {
     }
 }
 
-fn run(name: &str, workload: Workload, target: &Target, options: &Options) -> Result<Option<Sample>> {
+fn run(
+    name: &str,
+    workload: Workload,
+    target: &Target,
+    options: &Options,
+) -> Result<Option<Sample>> {
     let sample = |rate: f64, cpu: f64, done: Option<&Done>| Sample {
         workload: name.to_owned(),
         target: target.name.to_owned(),
@@ -138,20 +156,28 @@ fn run(name: &str, workload: Workload, target: &Target, options: &Options) -> Re
     let before = used();
     let done = match workload {
         Workload::Bulk(streams) => client::bulk(target.swallowing, streams, options.length)?,
-        Workload::Requests(connections) => client::requests(target.answering, connections, options.length)?,
+        Workload::Requests(connections) => {
+            client::requests(target.answering, connections, options.length)?
+        }
         Workload::Connects(abreast) => client::connects(target.answering, abreast, options.length)?,
         Workload::Idle => return Ok(None),
     };
     let cpu = used().saturating_sub(before).as_secs_f64();
     let (count, seconds) = (done.count as f64, done.took.as_secs_f64());
     Ok(Some(match workload {
-        Workload::Bulk(_) => sample(count * 8.0 / 1e9 / seconds, cpu / (count / 1e9), Some(&done)),
+        Workload::Bulk(_) => sample(
+            count * 8.0 / 1e9 / seconds,
+            cpu / (count / 1e9),
+            Some(&done),
+        ),
         _ => sample(count / seconds, cpu * 1e6 / count, Some(&done)),
     }))
 }
 
 fn micros(done: Option<&Done>, percentile: f64) -> f64 {
-    done.map_or(0.0, |done| done.times.value_at_percentile(percentile) as f64 / 1000.0)
+    done.map_or(0.0, |done| {
+        done.times.value_at_percentile(percentile) as f64 / 1000.0
+    })
 }
 
 fn options() -> Result<Options> {
@@ -166,7 +192,11 @@ fn options() -> Result<Options> {
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().with_context(|| format!("{argument} wants a value; {HELP}"));
+        let mut value = || {
+            arguments
+                .next()
+                .with_context(|| format!("{argument} wants a value; {HELP}"))
+        };
         match argument.as_str() {
             "--quick" => (options.reps, options.length) = (2, Duration::from_millis(800)),
             "--reps" => options.reps = value()?.parse()?,

@@ -129,7 +129,9 @@ fn https_is_verified_where_there_is_a_name() {
             .probe
         {
             Probe::Https { verify_tls, .. } => *verify_tls,
-            other @ (Probe::None | Probe::Tcp | Probe::Http(_) | Probe::Udp(_)) => panic!("{other:?}"),
+            other @ (Probe::None | Probe::Tcp | Probe::Http(_) | Probe::Udp(_)) => {
+                panic!("{other:?}")
+            }
         }
     };
     let by_address = |inner: &str| check(inner).replace("web.internal", "10.0.0.1");
