@@ -22,6 +22,7 @@ use portolan_proxy::{BindState, Edge, EdgeOptions};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 /// A burst of trouble, a few hundred flows on each of several workers, fits; what is beyond it would say the same again.
@@ -46,6 +47,7 @@ pub(crate) struct Assembly {
     plane: Arc<Plane>,
     flow_log: Arc<FlowLog>,
     services: JoinSet<()>,
+    stop: CancellationToken,
 }
 
 impl Assembly {
@@ -88,24 +90,28 @@ impl Assembly {
                 config_path,
                 state_path,
                 data_plane: Arc::clone(&plane) as _,
+                predecessor: None,
             },
             signals,
         );
         let mut services = JoinSet::new();
+        let stop = CancellationToken::new();
         let page = Admin::new(AdminOptions {
             control: control.clone(),
             flow_log: Arc::clone(&flow_log),
             token_file,
         })?;
+        let stop_page = stop.clone();
         services.spawn(async move {
-            if let Err(error) = page.serve(admin).await {
+            if let Err(error) = page.serve(admin, stop_page).await {
                 error!(%error, "the admin listener has ended");
             }
         });
         if let Some(listener) = ready {
             let control = control.clone();
+            let stop = stop.clone();
             services.spawn(async move {
-                if let Err(error) = readiness::serve(listener, control).await {
+                if let Err(error) = readiness::serve(listener, control, stop).await {
                     error!(%error, "the readiness listener has ended");
                 }
             });
@@ -116,6 +122,7 @@ impl Assembly {
             plane,
             flow_log,
             services,
+            stop,
         })
     }
 
@@ -148,6 +155,7 @@ impl Assembly {
     /// Resets what is left, stops answering, and writes out the last flow records.
     pub(crate) async fn end(mut self) {
         self.plane.end();
+        self.stop.cancel();
         self.services.shutdown().await;
         // By name: connections of the admin server that are still ending hold it, too.
         self.flow_log.end();

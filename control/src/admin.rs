@@ -29,6 +29,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::connections::serve;
 pub use self::token::TokenError;
@@ -101,10 +102,11 @@ impl Admin {
         })
     }
 
-    /// Answers on `listener` until the future is dropped, which also ends every connection. Must be polled within a tokio runtime.
-    pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
+    /// Answers on `listener` until `stop` is cancelled, or the future is dropped, which also ends every connection. Must be polled within
+    /// a tokio runtime.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
         let listen = listener.local_addr()?;
-        connections::serve(listener, self.router(listen), CONNECTIONS).await
+        connections::serve(listener, self.router(listen), CONNECTIONS, stop).await
     }
 
     fn router(self, listen: SocketAddr) -> Router {

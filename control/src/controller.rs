@@ -22,6 +22,7 @@ use crate::compile::{self, Inputs, Touched};
 use crate::drains::{self, Drain, Drains};
 use crate::event::EventKind;
 use crate::handle::{Published, Shared};
+use crate::handover::{Inheritance, KnownName};
 use crate::health_view::{self, HealthTable};
 use crate::layout::{Layout, ListenerLayout, Resolved, Surroundings};
 use crate::order::{Distance, Order};
@@ -67,6 +68,7 @@ pub(crate) struct Beginning {
     pub(crate) file_warnings: Vec<String>,
     pub(crate) drains: Drains,
     pub(crate) state_warnings: Vec<String>,
+    pub(crate) known_names: Vec<KnownName>,
 }
 
 /// Answers the layout's questions from names and drains.
@@ -96,6 +98,7 @@ impl Core {
             file_warnings,
             drains,
             state_warnings,
+            known_names,
         } = beginning;
         let mut core = Core {
             shared,
@@ -118,6 +121,7 @@ impl Core {
             not_listening: Vec::new(),
         };
         core.names.want(names_of(&core.config), now);
+        core.names.recall(known_names, now);
         core.lay_out(now);
         core.publish(now);
         core
@@ -186,6 +190,21 @@ impl Core {
 
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// What a successor should begin with.
+    pub(crate) fn known(&self, now: Instant) -> Inheritance {
+        Inheritance {
+            health: self.checker.known(),
+            names: self.names.known(now),
+        }
+    }
+
+    /// Takes drains of a predecessor into force.
+    pub(crate) fn take_drains(&mut self, drains: Drains, warnings: Vec<String>, now: Instant) {
+        self.drains = drains;
+        self.state_warnings = warnings;
+        self.lay_out(now);
     }
 
     /// Takes the answer for a name.

@@ -24,6 +24,7 @@ use crate::controller::{Beginning, Core};
 use crate::data_plane::{Binding, DataPlane};
 use crate::drains::{self, Drains, rfc3339};
 use crate::event::{Event, EventKind};
+use crate::handover::Inheritance;
 use crate::health_view::{self, HealthTable};
 use crate::layout::Layout;
 use crate::resolve::driver::Askers;
@@ -46,6 +47,8 @@ pub struct ControllerOptions {
     pub state_path: Option<PathBuf>,
     /// What snapshots are published to.
     pub data_plane: Arc<dyn DataPlane>,
+    /// What a predecessor knew that still serves. Its state file is left to it until [`ControlHandle::take_over`].
+    pub predecessor: Option<Inheritance>,
 }
 
 /// The controller; see [`Controller::start`].
@@ -61,11 +64,17 @@ impl Controller {
             config_path,
             state_path,
             data_plane,
+            predecessor,
         } = options;
         let now = Instant::now();
+        let succeeds = predecessor.is_some();
+        let Inheritance { health, names } = predecessor.unwrap_or_default();
         let checker = Arc::new(Checker::start(
             &Handle::current(),
-            CheckerOptions::default(),
+            CheckerOptions {
+                known: health,
+                ..CheckerOptions::default()
+            },
         ));
         let config_view = ConfigView {
             generation: 1,
@@ -73,7 +82,9 @@ impl Controller {
             error: None,
             source: config_path.as_ref().map(|path| path.display().to_string()),
         };
-        let (drains, state_warnings) = load_drains(state_path.as_deref());
+        // A predecessor still writes the file; it is read when that is over.
+        let state_file = state_path.as_deref().filter(|_| !succeeds);
+        let (drains, state_warnings) = load_drains(state_file);
         let config = Arc::new(config);
         let shared = Arc::new(Shared {
             published: ArcSwap::from_pointee(Published::before(&config, &config_view)),
@@ -87,12 +98,14 @@ impl Controller {
             shutting_down: AtomicBool::new(false),
         });
         let (commands, obeyed) = mpsc::channel(PENDING_COMMANDS);
+        let mut saver = Saver::new(state_path);
+        saver.leave(succeeds);
         let drivers = Drivers {
             checker: checker.clone(),
             commands: obeyed,
             signals,
             askers: Askers::new(&config.resolver.nameservers, now),
-            saver: Saver::new(state_path),
+            saver,
             config_path,
         };
         let beginning = Beginning {
@@ -103,6 +116,7 @@ impl Controller {
             file_warnings: warnings,
             drains,
             state_warnings,
+            known_names: names,
         };
         tokio::spawn(task::run(Core::new(beginning, now), drivers));
         ControlHandle { shared, commands }
@@ -110,7 +124,7 @@ impl Controller {
 }
 
 /// Drains of the process before, and what an operator should know about them.
-fn load_drains(path: Option<&Path>) -> (Drains, Vec<String>) {
+pub(crate) fn load_drains(path: Option<&Path>) -> (Drains, Vec<String>) {
     let Some(path) = path else {
         return (Drains::default(), Vec::new());
     };
@@ -204,6 +218,10 @@ pub(crate) enum Command {
     ),
     DrainPop(bool, oneshot::Sender<Result<(), DrainError>>),
     Reload(oneshot::Sender<Result<ReloadOutcome, ReloadError>>),
+    Know(oneshot::Sender<Result<Inheritance, DrainError>>),
+    HandOver(oneshot::Sender<Result<(), DrainError>>),
+    TakeBack,
+    TakeOver(oneshot::Sender<Result<(), DrainError>>),
 }
 
 /// A cheap handle on the running controller.
@@ -297,6 +315,33 @@ impl ControlHandle {
             return Err(ended);
         }
         answer.await.unwrap_or(Err(ended))
+    }
+
+    /// What a successor should begin with. Nothing when the controller has ended.
+    pub async fn known(&self) -> Inheritance {
+        let known = self.ask(Command::Know, DrainError::Ended).await;
+        known.unwrap_or_default()
+    }
+
+    /// Leaves files and operators to a successor: the state file is complete and written no more, drains and reloads are refused.
+    pub async fn hand_over(&self) {
+        // A controller that has ended writes nothing any more, either.
+        let _ = self.ask(Command::HandOver, DrainError::Ended).await;
+    }
+
+    /// Undoes [`ControlHandle::hand_over`].
+    pub async fn take_back(&self) {
+        let _ = self.commands.send(Command::TakeBack).await;
+    }
+
+    /// The predecessor has handed over: its drains are read, and the state file is ours.
+    pub async fn take_over(&self) {
+        let _ = self.ask(Command::TakeOver, DrainError::Ended).await;
+    }
+
+    /// Whether nothing is waited for any more that a new flow needs to know.
+    pub fn has_first_results(&self) -> bool {
+        build::without_result(&self.shared.published.load()) == 0
     }
 
     /// Drains in force.

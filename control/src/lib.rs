@@ -8,6 +8,7 @@ mod drains;
 pub mod event;
 pub mod flow_log;
 pub mod handle;
+mod handover;
 mod health_view;
 mod layout;
 pub mod metrics;
@@ -21,3 +22,4 @@ pub mod state;
 mod verdict;
 
 pub use handle::{ControlHandle, Controller, ControllerOptions};
+pub use handover::{Inheritance, KnownName};

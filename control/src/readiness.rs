@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio_util::sync::CancellationToken;
 
 use crate::ControlHandle;
 use crate::admin;
@@ -15,10 +16,14 @@ use crate::admin;
 /// Health checkers of several providers ask from many places at once; each asks and leaves.
 const CONNECTIONS: usize = 512;
 
-/// Answers on `listener` until the future is dropped. Must be polled within a tokio runtime.
-pub async fn serve(listener: TcpListener, control: ControlHandle) -> io::Result<()> {
+/// Answers on `listener` until `stop` is cancelled, or the future is dropped. Must be polled within a tokio runtime.
+pub async fn serve(
+    listener: TcpListener,
+    control: ControlHandle,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let router = routes(control).fallback(StatusCode::NOT_FOUND);
-    admin::serve(listener, router, CONNECTIONS).await
+    admin::serve(listener, router, CONNECTIONS, stop).await
 }
 
 /// The two pages, whatever the state of the router that they are put in.

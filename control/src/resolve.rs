@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::handover::KnownName;
 use crate::layout::{ADDRESSES_OF_A_NAME, Resolved};
 
 /// A TTL of zero must not become a busy loop.
@@ -76,6 +77,33 @@ impl Names {
                 due: now,
                 asked: false,
             });
+        }
+    }
+
+    /// What is known of each name, for a successor.
+    pub(crate) fn known(&self, now: Instant) -> Vec<KnownName> {
+        let known = self.names.iter().filter_map(|(name, entry)| {
+            Some(KnownName {
+                name: name.clone(),
+                addresses: entry.addresses.clone(),
+                age: now.saturating_duration_since(entry.answered?),
+            })
+        });
+        known.collect()
+    }
+
+    /// Begins with what a predecessor knew: a name that cannot be resolved at this moment keeps its addresses.
+    pub(crate) fn recall(&mut self, known: Vec<KnownName>, now: Instant) {
+        for KnownName {
+            name,
+            addresses,
+            age,
+        } in known
+        {
+            if let Some(entry) = self.names.get_mut(&name) {
+                entry.addresses = addresses;
+                entry.answered = Some(now.checked_sub(age).unwrap_or(now));
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Writes the state file beside the controller's task: the disk may take its time, and a failover may not wait for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinHandle;
@@ -11,6 +11,8 @@ use crate::drains::{self, Drains};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Saver {
     path: Option<PathBuf>,
+    /// Another process writes the file.
+    elsewhere: bool,
     handed_out: u64,
     saved: Arc<Mutex<u64>>,
 }
@@ -24,10 +26,26 @@ impl Saver {
         }
     }
 
+    /// Leaves the file to another process, or has it back.
+    pub(crate) fn leave(&mut self, elsewhere: bool) {
+        self.elsewhere = elsewhere;
+    }
+
+    /// Where drains are saved.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Whether anything was ever saved.
+    pub(crate) fn has_saved(&self) -> bool {
+        self.handed_out > 0
+    }
+
     /// Saves. The handle gives the error, when there is one.
     pub(crate) fn save(&mut self, drains: Drains) -> JoinHandle<Option<String>> {
         self.handed_out += 1;
         let (number, saved, path) = (self.handed_out, self.saved.clone(), self.path.clone());
+        let path = path.filter(|_| !self.elsewhere);
         tokio::task::spawn_blocking(move || {
             let path = path?;
             let mut last = saved.lock().unwrap_or_else(PoisonError::into_inner);

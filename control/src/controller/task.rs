@@ -18,7 +18,8 @@ use super::config_file::{ConfigFile, FileNews};
 use super::saver::Saver;
 use crate::drains::Drain;
 use crate::handle::{
-    Command, DrainError, DrainOutcome, DrainRequest, ReloadError, ReloadOutcome, UndrainRequest,
+    self, Command, DrainError, DrainOutcome, DrainRequest, ReloadError, ReloadOutcome,
+    UndrainRequest,
 };
 use crate::places::{self, Found};
 use crate::reload::Read;
@@ -48,6 +49,9 @@ struct Task {
     core: Core,
     saver: Saver,
     askers: Askers,
+    /// A successor has what there was to follow: the file, and what operators want.
+    handed_over: bool,
+    config_path: Option<PathBuf>,
     asks: JoinSet<(Arc<str>, Answer)>,
     file: Option<ConfigFile>,
     next_tick: Instant,
@@ -69,6 +73,8 @@ pub(crate) async fn run(core: Core, drivers: Drivers) {
         core,
         saver,
         askers,
+        handed_over: false,
+        config_path: config_path.clone(),
         asks: JoinSet::new(),
         file: config_path.map(|path| ConfigFile::new(path, now)),
         next_tick: now + TICK,
@@ -161,6 +167,21 @@ impl Task {
 
     fn obey(&mut self, command: Command, now: Instant) {
         match command {
+            Command::Know(reply) => {
+                let _ = reply.send(Ok(self.core.known(now)));
+            }
+            Command::HandOver(reply) => self.hand_over(reply),
+            Command::TakeBack => self.take_back(now),
+            Command::TakeOver(reply) => self.take_over(reply, now),
+            Command::Drain(_, reply) | Command::Undrain(_, reply) if self.handed_over => {
+                let _ = reply.send(Err(DrainError::Ended));
+            }
+            Command::DrainPop(_, reply) if self.handed_over => {
+                let _ = reply.send(Err(DrainError::Ended));
+            }
+            Command::Reload(reply) if self.handed_over => {
+                let _ = reply.send(Err(ReloadError::Ended));
+            }
             Command::Drain(request, reply) => self.drain(request, reply, now),
             Command::Undrain(request, reply) => self.undrain(request, reply, now),
             Command::DrainPop(draining, reply) => {
@@ -176,6 +197,44 @@ impl Task {
                 }
             },
         }
+    }
+
+    /// From here on the file, the state file and what operators want are a successor's affair. Replies once the state file says
+    /// what is in force.
+    fn hand_over(&mut self, reply: oneshot::Sender<Result<(), DrainError>>) {
+        self.handed_over = true;
+        self.file = None;
+        let saved = self
+            .saver
+            .has_saved()
+            .then(|| self.saver.save(self.core.drains().clone()));
+        self.saver.leave(true);
+        tokio::spawn(async move {
+            if let Some(saved) = saved {
+                // An error is logged where it happens; the drains in force could not have outlived this process either.
+                let _ = saved.await;
+            }
+            let _ = reply.send(Ok(()));
+        });
+    }
+
+    /// The successor is none: everything as before.
+    fn take_back(&mut self, now: Instant) {
+        self.handed_over = false;
+        self.saver.leave(false);
+        self.file = self
+            .config_path
+            .clone()
+            .map(|path| ConfigFile::new(path, now));
+    }
+
+    /// The predecessor writes the state file no more: what it says holds, and is ours.
+    fn take_over(&mut self, reply: oneshot::Sender<Result<(), DrainError>>, now: Instant) {
+        let (drains, warnings) = handle::load_drains(self.saver.path());
+        self.saver.leave(false);
+        self.core.take_drains(drains, warnings, now);
+        self.publish(now);
+        let _ = reply.send(Ok(()));
     }
 
     fn drain(

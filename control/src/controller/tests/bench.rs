@@ -144,6 +144,7 @@ impl Bench {
                 config_path: Some(path),
                 state_path: Some(folder.path().join("state.json")),
                 data_plane: plane.clone(),
+                predecessor: None,
             },
             receiver,
         );
