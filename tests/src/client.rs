@@ -122,6 +122,12 @@ pub fn reset(stream: TcpStream) {
         .expect("a socket takes SO_LINGER");
 }
 
+/// Whether nobody listens there. A connection that is taken and then left alone is none.
+pub async fn is_refused(to: SocketAddr) -> bool {
+    let connected = TcpStream::connect(to).await;
+    connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
 /// One line on a connection of its own, and the answer.
 pub async fn ask(to: SocketAddr, line: &str) -> io::Result<String> {
     Caller::connect(to).await?.ask(line).await
