@@ -85,6 +85,8 @@ pub enum PickReason {
     Retry,
     /// A second endpoint was raced, and won.
     Hedge,
+    /// The QUIC connection lives there, and its client's address has changed.
+    Connection,
 }
 
 impl PickReason {
@@ -97,6 +99,7 @@ impl PickReason {
             PickReason::FailOpen => "fail_open",
             PickReason::Retry => "retry",
             PickReason::Hedge => "hedge",
+            PickReason::Connection => "connection",
         }
     }
 }

@@ -328,7 +328,7 @@ pub(crate) fn reset_on_close(socket: &TcpStream) {
 }
 
 /// Whether the system, not the connection, is at fault.
-fn is_lack(error: &io::Error) -> bool {
+pub(crate) fn is_lack(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)

@@ -28,6 +28,7 @@ use crate::handover::{HandedFlow, ListeningSocket};
 use crate::listen::{self, Bound};
 use crate::pick::explain;
 use crate::sys;
+use crate::udp;
 use crate::worker::{Command, DoorKey, Shared, WAKE, Worker};
 
 /// Commands that wait for a worker. A burst of them is a reload that opens many ports; the sender waits for room, as a worker
@@ -80,7 +81,6 @@ struct Handle {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Listening {
     bound: BTreeMap<SocketAddr, Bound>,
     /// What `bound` was made for: nothing is looked at again while it stays the same and all of it listens.
@@ -89,6 +89,7 @@ struct Listening {
     tried: Option<Instant>,
     /// A predecessor's sockets that no listener has asked for yet.
     inherited: Vec<ListeningSocket>,
+    udp: udp::Binds,
     closed: bool,
 }
 
@@ -112,6 +113,7 @@ impl Edge {
             gate: Gate::new(&limits, effective_max_flows(&limits)),
             signals,
             records,
+            connections: udp::quic::Connections::default(),
             workers: u32::try_from(count).unwrap_or(u32::MAX),
             stopped: AtomicBool::new(false),
         });
@@ -119,8 +121,12 @@ impl Edge {
             .map(|index| start_worker(index, &shared))
             .collect::<io::Result<_>>()?;
         let listening = Listening {
+            bound: BTreeMap::new(),
+            layout: Vec::new(),
+            tried: None,
             inherited,
-            ..Listening::default()
+            udp: udp::Binds::new(),
+            closed: false,
         };
         Ok(Edge {
             shared,
@@ -135,6 +141,11 @@ impl Edge {
         self.shared.snapshot.store(Arc::clone(&snapshot));
         if !listening.closed {
             self.reconcile(&mut listening, &snapshot);
+            listening
+                .udp
+                .reconcile(&snapshot, self.workers.len(), |worker, command| {
+                    send(&self.workers[worker], Command::Udp(command));
+                });
         }
         drop(listening);
         self.wake();
@@ -154,7 +165,7 @@ impl Edge {
             address: *address,
             error: bound.error.clone(),
         });
-        states.collect()
+        states.chain(listening.udp.states()).collect()
     }
 
     /// The counters of the whole data path.
@@ -260,7 +271,7 @@ impl Edge {
         }
         listening.layout = layout;
         listening.tried = Some(Instant::now());
-        let wanted = listen::wanted(snapshot);
+        let wanted = listen::wanted(snapshot, Protocol::Tcp);
         let gone: Vec<SocketAddr> = listening
             .bound
             .keys()

@@ -3,6 +3,7 @@
 //! source a little high, never low) of fixed size, so that no flood of addresses makes them grow.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -10,6 +11,10 @@ use pingora_limits::inflight::{Guard, Inflight};
 use pingora_limits::rate::Rate;
 use portolan_config::model::{Limits, ListenerSettings};
 use portolan_config::stats::{EdgeStats, Limit, ListenerStats};
+
+/// What a flow of UDP takes of `[limits] flow_table`: its entry with its part of the index, and as much again for what the allocator
+/// keeps while the table grows.
+const DATAGRAM_FLOW_BYTES: u64 = 256;
 
 /// Rates are a second's.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
@@ -19,6 +24,12 @@ pub(crate) struct Gate {
     source_flows: Option<(Inflight, isize)>,
     source_rate: Option<(Rate, isize)>,
     listener_rate: Rate,
+    /// Flows of UDP that the descriptors beside those of TCP allow; TCP's take two each.
+    datagram_flows: AtomicU32,
+    /// How many of those the table has room for.
+    max_datagram_flows: u32,
+    /// The cap that the operator asked for.
+    asked_max_flows: u32,
 }
 
 impl Gate {
@@ -30,6 +41,12 @@ impl Gate {
             source_flows: cap(limits.max_flows_per_source).map(|cap| (Inflight::new(), cap)),
             source_rate: cap(limits.new_flows_per_source).map(|cap| (Rate::new(RATE_WINDOW), cap)),
             listener_rate: Rate::new(RATE_WINDOW),
+            datagram_flows: AtomicU32::new(0),
+            max_datagram_flows: match limits.flow_table {
+                0 => u32::MAX,
+                bytes => u32::try_from(bytes / DATAGRAM_FLOW_BYTES).unwrap_or(u32::MAX),
+            },
+            asked_max_flows: limits.max_flows,
         }
     }
 
@@ -45,14 +62,12 @@ impl Gate {
         listener: &ListenerStats,
         settings: &ListenerSettings,
     ) -> Result<(), Limit> {
-        if settings.new_flows > 0 {
-            // The counters' address names the listener: they are the same over all generations.
-            let name = std::ptr::from_ref(listener) as usize;
-            if self.listener_rate.observe(&name, 1) > settings.new_flows as isize {
-                return Err(Limit::ListenerRate);
-            }
-        }
-        if edge.active_flows.fetch_add(1, Relaxed) >= self.max_flows {
+        self.admit_rate(listener, settings)?;
+        // Two flows of UDP hold as many descriptors as one of TCP.
+        let datagram_flows = self.datagram_flows.load(Relaxed);
+        let others = edge.active_flows.fetch_add(1, Relaxed);
+        let full = self.asked_max_flows > 0 && others >= self.asked_max_flows;
+        if full || others.saturating_sub(datagram_flows / 2) >= self.max_flows {
             edge.active_flows.fetch_sub(1, Relaxed);
             return Err(Limit::Flows);
         }
@@ -62,6 +77,54 @@ impl Gate {
             return Err(Limit::ListenerFlows);
         }
         Ok(())
+    }
+
+    /// Whether a listener takes another flow by its rate. Of UDP's flows it is asked before [`Gate::admit_datagrams`].
+    pub(crate) fn admit_rate(
+        &self,
+        listener: &ListenerStats,
+        settings: &ListenerSettings,
+    ) -> Result<(), Limit> {
+        if settings.new_flows > 0 {
+            // The counters' address names the listener: they are the same over all generations.
+            let name = std::ptr::from_ref(listener) as usize;
+            if self.listener_rate.observe(&name, 1) > settings.new_flows as isize {
+                return Err(Limit::ListenerRate);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a flow of UDP in, which holds one descriptor and a place in the table.
+    pub(crate) fn admit_datagrams(
+        &self,
+        edge: &EdgeStats,
+        listener: &ListenerStats,
+        settings: &ListenerSettings,
+    ) -> Result<(), Limit> {
+        let flows = self.datagram_flows.fetch_add(1, Relaxed);
+        let all = edge.active_flows.fetch_add(1, Relaxed);
+        let here = listener.active_flows.fetch_add(1, Relaxed);
+        let descriptors = u64::from(all.saturating_sub(flows)) * 2 + u64::from(flows);
+        let limit = if flows >= self.max_datagram_flows {
+            Limit::FlowTable
+        } else if self.asked_max_flows > 0 && all >= self.asked_max_flows
+            || descriptors >= u64::from(self.max_flows) * 2
+        {
+            Limit::Flows
+        } else if settings.max_flows > 0 && here >= settings.max_flows {
+            Limit::ListenerFlows
+        } else {
+            return Ok(());
+        };
+        self.leave_datagrams(edge, listener);
+        Err(limit)
+    }
+
+    /// Counts a flow of UDP out.
+    pub(crate) fn leave_datagrams(&self, edge: &EdgeStats, listener: &ListenerStats) {
+        self.datagram_flows.fetch_sub(1, Relaxed);
+        self.leave(edge, listener);
     }
 
     /// Counts a flow out.

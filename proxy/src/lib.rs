@@ -16,6 +16,7 @@ pub mod proxy_protocol;
 mod relay;
 mod strand;
 mod sys;
+mod udp;
 mod wheel;
 mod worker;
 

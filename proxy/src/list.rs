@@ -24,6 +24,11 @@ impl Links {
     pub(crate) fn next(self) -> u32 {
         self.next
     }
+
+    /// The element before this one, or [`NIL`].
+    pub(crate) fn prev(self) -> u32 {
+        self.prev
+    }
 }
 
 /// An element that can be in the list named by `Tag`.

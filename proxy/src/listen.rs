@@ -19,14 +19,13 @@ const BACKLOG: i32 = 4096;
 /// The part of the descriptors that listening sockets may take before workers share them.
 const DESCRIPTOR_SHARE: u64 = 4;
 
-/// What must listen: every address and port of every TCP listener, and whose it is.
-pub(crate) fn wanted(snapshot: &Snapshot) -> BTreeMap<SocketAddr, Arc<ListenerSnapshot>> {
+/// What must listen: every address and port of every listener of a protocol, and whose it is.
+pub(crate) fn wanted(
+    snapshot: &Snapshot,
+    protocol: Protocol,
+) -> BTreeMap<SocketAddr, Arc<ListenerSnapshot>> {
     let mut wanted = BTreeMap::new();
-    for listener in snapshot
-        .listeners
-        .iter()
-        .filter(|l| l.protocol == Protocol::Tcp)
-    {
+    for listener in snapshot.listeners.iter().filter(|l| l.protocol == protocol) {
         for ip in addresses(listener) {
             for port in listener.ports.iter() {
                 wanted

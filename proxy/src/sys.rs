@@ -4,6 +4,8 @@
     reason = "getsockopt and setsockopt on options that socket2 does not know"
 )]
 
+pub(crate) mod udp;
+
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};

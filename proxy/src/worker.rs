@@ -35,6 +35,7 @@ use crate::handover::HandedFlow;
 use crate::list::NIL;
 use crate::relay::Scratch;
 use crate::strand::Strands;
+use crate::udp::{self, Source, Udp};
 use crate::wheel::Wheel;
 
 /// The token of the wake-up.
@@ -84,6 +85,8 @@ pub(crate) enum Command {
     Close { bind: SocketAddr },
     /// Empty and close all of them.
     StopAccepting,
+    /// What UDP is told.
+    Udp(udp::Command),
     /// Hand the established flows over.
     Export(Sender<Vec<HandedFlow>>),
     /// Take over a predecessor's flow.
@@ -97,6 +100,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) signals: Arc<dyn SignalSink>,
     pub(crate) records: Arc<dyn RecordSink>,
+    /// Connections of QUIC and where they live.
+    pub(crate) connections: udp::quic::Connections,
     pub(crate) workers: u32,
     /// The edge ends.
     pub(crate) stopped: AtomicBool,
@@ -180,6 +185,7 @@ pub(crate) struct Worker {
     pub(crate) again: Vec<Again>,
     pub(crate) accept_paused: bool,
     pub(crate) next_id: u64,
+    udp: Udp,
     generation: u32,
     seen_generation: u64,
     ended: bool,
@@ -219,6 +225,7 @@ impl Worker {
             again: Vec::new(),
             accept_paused: false,
             next_id: first_id(index),
+            udp: Udp::new(now),
             generation: 0,
             seen_generation: 0,
             ended: false,
@@ -249,6 +256,7 @@ impl Worker {
             self.work_again();
             self.fire_timers();
             self.turn_wheel();
+            self.with_udp(Udp::finish_turn);
         }
         self.end_all(EndCause::Shutdown);
     }
@@ -259,7 +267,8 @@ impl Worker {
             return Duration::ZERO;
         }
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        let next = [timer, self.wheel.next_turn()].into_iter().flatten().min();
+        let next = [timer, self.wheel.next_turn(), self.udp.due(self.now)];
+        let next = next.into_iter().flatten().min();
         next.map_or(LONGEST_SLEEP, |at| {
             // The kernel's timeout counts whole milliseconds; rounding up keeps a timer from being polled for in a spin.
             let wait = at.saturating_duration_since(Instant::now());
@@ -270,7 +279,10 @@ impl Worker {
     fn on_event(&mut self, token: Token, event: &Event) {
         let (handle, side) = Handle::of(token);
         if handle.generation == 0 {
-            self.accept(handle.key as usize);
+            match Source::of(side) {
+                None => self.accept(handle.key as usize),
+                Some(source) => self.with_udp(|udp, turn| udp.on_event(turn, source, handle.key)),
+            }
             return;
         }
         // A stale event of a closed socket may name a place that a new flow has taken.
@@ -339,7 +351,11 @@ impl Worker {
                 Command::Open { bind, socket, door } => self.open_entrance(bind, socket, &door),
                 Command::Assign { bind, door } => self.assign_entrance(bind, &door),
                 Command::Close { bind } => self.close_entrances(|entrance| entrance.bind == bind),
-                Command::StopAccepting => self.close_entrances(|_| true),
+                Command::StopAccepting => {
+                    self.close_entrances(|_| true);
+                    self.udp.stop_accepting();
+                }
+                Command::Udp(command) => self.with_udp(|udp, turn| udp.obey(turn, command)),
                 Command::Export(to) => {
                     // Nobody waits any more when this fails, and the flows end with it.
                     let _ = to.send(self.export());
@@ -375,6 +391,7 @@ impl Worker {
         }
         self.doors
             .retain(|_, door| door.open.get() || Rc::strong_count(door) > 1);
+        self.udp.see_snapshot(&snapshot);
         self.pass_verdicts(&snapshot.verdicts);
         self.leave_fallen();
     }
@@ -493,6 +510,18 @@ impl Worker {
             self.end(key as u32, cause);
         }
         self.settle();
+        self.with_udp(|udp, turn| udp.end_all(turn, cause));
+    }
+
+    /// Lends its UDP side what it needs.
+    fn with_udp(&mut self, what: impl FnOnce(&mut Udp, &mut udp::Turn<'_>)) {
+        let mut turn = udp::Turn {
+            registry: self.poll.registry(),
+            shared: &self.shared,
+            now: self.now,
+            next_id: &mut self.next_id,
+        };
+        what(&mut self.udp, &mut turn);
     }
 }
 

@@ -1,0 +1,470 @@
+//! The UDP side of a worker: datagram → flow → pick → endpoint, and back. The steps are in the files below, as methods of [`Udp`]; this
+//! file is its state, its commands and its timers. It lives in the worker's event loop and shares what the workers share, no more.
+//!
+//! The flow table ([`table`]) knows nothing of sockets. On this layer a flow is carried by a connected socket of its own, held
+//! beside the table: the kernel tells answers apart by it, and reports ICMP errors on it.
+
+mod batch;
+mod bind;
+mod inbound;
+mod open;
+mod outbound;
+mod path;
+pub(crate) mod quic;
+mod replay;
+mod socket;
+mod steer;
+mod table;
+
+pub(crate) use bind::Binds;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use pingora_limits::inflight::Guard;
+use portolan_config::clock;
+use portolan_config::flow::{EndCause, PickReason};
+use portolan_config::model::Protocol;
+use portolan_config::snapshot::{AddressId, Snapshot};
+use portolan_config::stats::DropCause;
+use slab::Slab;
+
+use crate::flow::Door;
+use crate::sys::udp::{Sender, dropped};
+use crate::worker::{DoorKey, Handle, Shared};
+use batch::{Batch, Reply, SLOTS};
+use open::Openings;
+use path::Path;
+use quic::Home;
+use replay::{Kept, Ring};
+use table::{FlowId, Table};
+
+/// How often noted datagrams are moved to the shared counters.
+const SETTLE_EVERY: Duration = Duration::from_millis(200);
+
+/// How often the kernel is asked what its queues have dropped.
+const ASK_DROPS_EVERY: Duration = Duration::from_secs(1);
+
+/// How often what is wrong with datagrams is logged at most: never once a packet.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// What an event's token says besides the key, for UDP's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A listening socket.
+    Entrance,
+    /// A flow's socket toward its endpoint.
+    Flow,
+}
+
+impl Source {
+    /// Two of the four sides of a token whose generation is 0, of which TCP's listening sockets have the first.
+    fn side(self) -> u8 {
+        match self {
+            Source::Entrance => 1,
+            Source::Flow => 2,
+        }
+    }
+
+    /// Reads a token's side; `None` when it is not UDP's.
+    pub(crate) fn of(side: u8) -> Option<Self> {
+        match side {
+            1 => Some(Source::Entrance),
+            2 => Some(Source::Flow),
+            _ => None,
+        }
+    }
+
+    fn token(self, key: u32) -> Token {
+        Handle { key, generation: 0 }.token(self.side())
+    }
+}
+
+/// What the UDP side of a worker is told.
+pub(crate) enum Command {
+    /// Serve this socket, for this listener.
+    Open {
+        bind: SocketAddr,
+        socket: OwnedFd,
+        door: DoorKey,
+    },
+    /// New flows of this socket are another listener's from here on.
+    Assign { bind: SocketAddr, door: DoorKey },
+    /// End this socket's flows and close it.
+    Close { bind: SocketAddr },
+}
+
+/// What a worker lends to its UDP side for one call.
+pub(crate) struct Turn<'w> {
+    pub(crate) registry: &'w Registry,
+    pub(crate) shared: &'w Shared,
+    pub(crate) now: Instant,
+    pub(crate) next_id: &'w mut u64,
+}
+
+impl Turn<'_> {
+    fn id(&mut self) -> u64 {
+        let id = *self.next_id;
+        *self.next_id += 1;
+        id
+    }
+}
+
+/// One listening socket.
+struct Entrance {
+    bind: SocketAddr,
+    socket: OwnedFd,
+    door: Rc<Door>,
+    /// In the queue of those that had more than a turn's share.
+    queued: bool,
+    /// What the kernel had dropped when it was last asked.
+    dropped: u32,
+}
+
+/// What the table carries of a flow for this layer.
+struct Carried {
+    path: Rc<Path>,
+    entrance: u32,
+    port: u16,
+    attempts: u8,
+    reason: PickReason,
+    /// Endpoints that refused this flow since it was last answered.
+    tried: Option<Box<Vec<AddressId>>>,
+    /// Counts the flow for its source; only where such a limit is set.
+    #[expect(dead_code, reason = "counts out when it is dropped")]
+    source: Option<Box<Guard>>,
+    /// The connection that it carries, if it is QUIC's.
+    connection: Option<Box<quic::Id>>,
+    id: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    packets_in: u64,
+    packets_out: u64,
+    /// [`clock::millis`] of its begin, of its coming to `path`, and of the endpoint's last datagram (0: none).
+    started: u64,
+    since: u64,
+    heard: u64,
+    /// The last datagram that the endpoint has not answered.
+    kept: Kept,
+}
+
+/// Work that goes on in the next turn.
+#[derive(Clone, Copy)]
+enum Again {
+    Entrance(usize),
+    Flow(FlowId),
+}
+
+/// The state.
+pub(crate) struct Udp {
+    entrances: Slab<Entrance>,
+    doors: HashMap<DoorKey, Rc<Door>>,
+    paths: HashMap<AddressId, Rc<Path>>,
+    table: Table<Carried>,
+    /// By flow.
+    sockets: Vec<Option<OwnedFd>>,
+    inbox: Batch,
+    outbox: Batch,
+    replies: Vec<Reply>,
+    sender: Sender,
+    header: Vec<u8>,
+    ring: Ring,
+    openings: Openings,
+    unsettled: Vec<Rc<Path>>,
+    settle_at: Option<Instant>,
+    ask_drops_at: Instant,
+    logged: Option<Instant>,
+    again: Vec<Again>,
+    /// The number of the last verdict that was carried out.
+    seen: u64,
+    closing: bool,
+}
+
+impl Udp {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            entrances: Slab::new(),
+            doors: HashMap::new(),
+            paths: HashMap::new(),
+            table: Table::new(now),
+            sockets: Vec::new(),
+            inbox: Batch::default(),
+            outbox: Batch::default(),
+            replies: Vec::new(),
+            sender: Sender::default(),
+            header: Vec::new(),
+            ring: Ring::new(),
+            openings: Openings::new(now),
+            unsettled: Vec::new(),
+            settle_at: None,
+            ask_drops_at: now,
+            logged: None,
+            again: Vec::new(),
+            seen: 0,
+            closing: false,
+        }
+    }
+
+    /// Takes up a new snapshot: listeners and verdicts.
+    pub(crate) fn see_snapshot(&mut self, snapshot: &Snapshot) {
+        for door in self.doors.values() {
+            door.open.set(false);
+        }
+        let mine = |protocol| protocol == Protocol::Udp;
+        for listener in snapshot.listeners.iter().filter(|l| mine(l.protocol)) {
+            match self.doors.get(&DoorKey::of(listener)) {
+                Some(door) => door.renew(listener),
+                None => {
+                    let door = Rc::new(Door::new(Arc::clone(listener)));
+                    self.doors.insert(DoorKey::of(listener), door);
+                }
+            }
+        }
+        self.doors
+            .retain(|_, door| door.open.get() || Rc::strong_count(door) > 1);
+        let verdicts = &snapshot.verdicts;
+        let first_new = verdicts.partition_point(|verdict| verdict.number <= self.seen);
+        for verdict in &verdicts[first_new..] {
+            self.seen = verdict.number;
+            if let Some(path) = self.paths.get(&verdict.address) {
+                path.pass(verdict.fate, verdict.decided);
+            }
+        }
+    }
+
+    /// Carries a command out.
+    pub(crate) fn obey(&mut self, turn: &mut Turn<'_>, command: Command) {
+        match command {
+            Command::Open { bind, socket, door } => self.open_entrance(turn, bind, socket, &door),
+            Command::Assign { bind, door } => {
+                if let Some(door) = self.doors.get(&door) {
+                    for (_, entrance) in self.entrances.iter_mut().filter(|(_, e)| e.bind == bind) {
+                        entrance.door = Rc::clone(door);
+                    }
+                }
+            }
+            Command::Close { bind } => self.close_entrances(turn, bind),
+        }
+    }
+
+    fn open_entrance(
+        &mut self,
+        turn: &mut Turn<'_>,
+        bind: SocketAddr,
+        socket: OwnedFd,
+        door: &DoorKey,
+    ) {
+        let Some(door) = self.doors.get(door).map(Rc::clone) else {
+            // The snapshot that this was opened for has been overtaken; its Close follows.
+            return;
+        };
+        if self.replies.capacity() == 0 {
+            self.inbox = Batch::new();
+            self.outbox = Batch::new();
+            self.sender = Sender::new(SLOTS);
+            self.replies.reserve(SLOTS);
+        }
+        let vacant = self.entrances.vacant_entry();
+        let key = vacant.key();
+        let token = Source::Entrance.token(key as u32);
+        let registered = turn.registry.register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            token,
+            Interest::READABLE,
+        );
+        if let Err(error) = registered {
+            tracing::error!(%bind, %error, "cannot wait for datagrams at this address");
+            return;
+        }
+        vacant.insert(Entrance {
+            bind,
+            socket,
+            door,
+            queued: false,
+            dropped: 0,
+        });
+        self.read_entrance(turn, key);
+    }
+
+    /// Reads what waits, so that nothing is lost that came before, and ends the flows: there is nothing left to answer from.
+    fn close_entrances(&mut self, turn: &mut Turn<'_>, bind: SocketAddr) {
+        let keys: Vec<usize> = self
+            .entrances
+            .iter()
+            .filter(|(_, entrance)| entrance.bind == bind)
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            self.read_entrance(turn, key);
+            self.flush(turn);
+            for id in self.table.ids() {
+                let here = |flow: &table::Flow<Carried>| flow.carried.entrance == key as u32;
+                if self.table.get(id).is_some_and(here) {
+                    self.end(turn, id, EndCause::DrainTimeout);
+                }
+            }
+            self.count_dropped(key);
+            self.entrances.remove(key);
+        }
+    }
+
+    /// Takes no new flows; those that are there go on.
+    pub(crate) fn stop_accepting(&mut self) {
+        self.closing = true;
+    }
+
+    /// One of its sockets is ready.
+    pub(crate) fn on_event(&mut self, turn: &mut Turn<'_>, source: Source, key: u32) {
+        match source {
+            Source::Entrance => self.read_entrance(turn, key as usize),
+            Source::Flow => self.read_flow(turn, key),
+        }
+    }
+
+    /// Does what is due at the end of a turn.
+    pub(crate) fn finish_turn(&mut self, turn: &mut Turn<'_>) {
+        for again in std::mem::take(&mut self.again) {
+            match again {
+                Again::Entrance(key) => {
+                    if let Some(entrance) = self.entrances.get_mut(key) {
+                        entrance.queued = false;
+                        self.read_entrance(turn, key);
+                    }
+                }
+                Again::Flow(id) => self.read_flow(turn, id),
+            }
+        }
+        self.flush(turn);
+        self.expire(turn);
+        if self.settle_at.is_some_and(|at| at <= turn.now) {
+            self.settle();
+        }
+        if !self.entrances.is_empty() && self.ask_drops_at <= turn.now {
+            self.ask_drops_at = turn.now + ASK_DROPS_EVERY;
+            let keys: Vec<usize> = self.entrances.iter().map(|(key, _)| key).collect();
+            keys.into_iter().for_each(|key| self.count_dropped(key));
+        }
+    }
+
+    /// When [`Udp::finish_turn`] has something to do, events aside; `None` while it has nothing.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        if !self.again.is_empty() {
+            return Some(now);
+        }
+        let drops = (!self.entrances.is_empty()).then_some(self.ask_drops_at);
+        [self.settle_at, self.table.next_turn(), drops]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Ends what is left.
+    pub(crate) fn end_all(&mut self, turn: &mut Turn<'_>, cause: EndCause) {
+        self.flush(turn);
+        for id in self.table.ids() {
+            self.end(turn, id, cause);
+        }
+        self.settle();
+    }
+
+    fn expire(&mut self, turn: &mut Turn<'_>) {
+        if self.table.next_turn().is_none_or(|at| at > turn.now) {
+            return;
+        }
+        let (now, connections) = (turn.now, &turn.shared.connections);
+        let idle = |carried: &Carried| carried.path.route.door.settings().idle_timeout;
+        let renew = |carried: &Carried| {
+            if let Some(id) = &carried.connection {
+                connections.renew(**id, carried.home(), now);
+            }
+        };
+        for id in self.table.expired(now, idle, renew) {
+            self.end(turn, id, EndCause::Idle);
+        }
+    }
+
+    fn note(
+        &mut self,
+        turn: &Turn<'_>,
+        path: &Rc<Path>,
+        inbound: (u64, u64),
+        outbound: (u64, u64),
+    ) {
+        if path.note(inbound, outbound) {
+            self.unsettled.push(Rc::clone(path));
+            self.settle_at.get_or_insert(turn.now + SETTLE_EVERY);
+        }
+    }
+
+    fn settle(&mut self) {
+        self.settle_at = None;
+        for path in std::mem::take(&mut self.unsettled) {
+            path.settle();
+            self.forget_path(&path);
+        }
+    }
+
+    /// Forgets a path that nobody uses: the table's reference and the caller's are left.
+    fn forget_path(&mut self, path: &Rc<Path>) {
+        if Rc::strong_count(path) <= 2 {
+            self.paths.remove(&path.route.address);
+        }
+    }
+
+    fn count_dropped(&mut self, key: usize) {
+        let Some(entrance) = self.entrances.get_mut(key) else {
+            return;
+        };
+        if let Ok(now) = dropped(entrance.socket.as_fd()) {
+            let new = now.wrapping_sub(std::mem::replace(&mut entrance.dropped, now));
+            if new > 0 {
+                let stats = &entrance.door.stats;
+                stats.count_dropped(DropCause::ReceiveBuffer, u64::from(new));
+            }
+        }
+    }
+
+    /// Whether something may be logged about datagrams; notes it if so.
+    fn may_log(&mut self, now: Instant) -> bool {
+        let due = self
+            .logged
+            .is_none_or(|last| now.saturating_duration_since(last) >= LOG_EVERY);
+        if due {
+            self.logged = Some(now);
+        }
+        due
+    }
+}
+
+impl Carried {
+    fn home(&self) -> Home {
+        Home {
+            address: self.path.route.address,
+            port: self.port,
+        }
+    }
+
+    /// When it came to its path, and when it last heard of the endpoint.
+    fn times(&self) -> (Instant, Option<Instant>) {
+        let heard = (self.heard > 0).then(|| clock::instant(self.heard));
+        (clock::instant(self.since), heard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_takes_no_more_than_two_hundred_bytes() {
+        // Beside its socket. The README's figure comes from here and from the measured memory.
+        let size = Table::<Carried>::BYTES_A_FLOW + size_of::<Option<OwnedFd>>();
+        assert!(size <= 232, "a flow has grown to {size} bytes");
+    }
+}
