@@ -4,6 +4,8 @@
 
 mod accelerator;
 mod api;
+mod aws;
+mod dns;
 mod document;
 mod endpoint_group;
 mod health_check;
@@ -118,25 +120,37 @@ fn config(root: &Section<'_>, folder: &Path) -> Option<Config> {
     let admin = process::admin(root, folder, &mut claims);
     let readiness = process::readiness(root, &mut claims);
     let shutdown_drain = process::shutdown_drain(root);
+    let upgrade_drain = process::upgrade_drain(root);
     let log = process::log(root, folder);
     let limits = process::limits(root);
     let resolver = process::resolver(root);
     let api = api::api(root, folder, &mut claims);
+    let aws = aws::aws(root, &mut claims);
     let store = api::store(root, folder);
     let endpoint_aliases = api::endpoint_aliases(root);
     let accelerators = accelerator::accelerators(root, &mut claims);
+    let dns = dns::dns(
+        root,
+        pop.as_ref(),
+        readiness.flatten().map(|listen| listen.port()),
+        accelerators.as_deref(),
+        root.gives(Table::Api.name()) || root.gives(Table::Aws.name()),
+    );
     claims.check(root.report());
     Some(Config {
         pop: pop?,
         admin: admin?,
         readiness: readiness?,
         shutdown_drain: shutdown_drain?,
+        upgrade_drain: upgrade_drain?,
         log: log?,
         limits: limits?,
         resolver: resolver?,
         api: api?,
+        aws: aws?,
         store: store?,
         endpoint_aliases: endpoint_aliases?,
+        dns: dns?,
         accelerators: accelerators?,
     })
 }

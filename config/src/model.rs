@@ -2,6 +2,8 @@
 //! and nothing downstream checks it again.
 
 mod api;
+mod aws;
+mod dns;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +18,11 @@ use crate::address::Host;
 use crate::units::{AcceleratorName, EndpointId, PortSet, Region, TrafficDial, Weight};
 
 pub use self::api::{AliasAddress, Api, Credential, EndpointAlias};
+pub use self::aws::{Aws, AwsReach, AwsRole};
+pub use self::dns::{
+    CONTINENTS, Dns, DnsMode, DnsRecord, FailoverRole, HostedZone, LATENCY_REGIONS, Location, Place,
+    PopCheck, PopCheckProtocol, RecordValue, RoutingPolicy, is_country, is_state,
+};
 
 /// Everything one file says.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +35,8 @@ pub struct Config {
     pub readiness: Option<SocketAddr>,
     /// How long SIGTERM lets flows finish.
     pub shutdown_drain: Duration,
+    /// How long flows may go on in a process that has handed over to a successor.
+    pub upgrade_drain: Duration,
     /// Logs.
     pub log: Log,
     /// Caps.
@@ -36,10 +45,14 @@ pub struct Config {
     pub resolver: Resolver,
     /// The Global-Accelerator-compatible API, when there is one.
     pub api: Option<Api>,
+    /// What is read from AWS, when something is.
+    pub aws: Option<Aws>,
     /// Where what the API makes is kept.
     pub store: PathBuf,
     /// What endpoint ids that are no addresses stand for.
     pub endpoint_aliases: Vec<EndpointAlias>,
+    /// Publication in Route 53, when there is one.
+    pub dns: Option<Dns>,
     /// The accelerators, in the order of the file.
     pub accelerators: Vec<Accelerator>,
 }

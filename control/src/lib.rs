@@ -1,6 +1,8 @@
 //! The control way: sources → desired state → compile → snapshot; health view and signals in, admin and metrics out.
 
 pub mod admin;
+// pub mod api;
+pub mod aws;
 mod compile;
 mod controller;
 pub mod data_plane;

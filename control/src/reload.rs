@@ -110,6 +110,7 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
         api,
         store,
         endpoint_aliases: _,
+        aws: _,
         accelerators: _,
     } = started_with;
     let changed = [

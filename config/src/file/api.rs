@@ -55,7 +55,7 @@ pub(super) fn api(root: &Section<'_>, folder: &Path, claims: &mut Claims) -> Opt
     }))
 }
 
-fn account_id(value: &DeValue<'_>) -> Result<String, ValueError> {
+pub(super) fn account_id(value: &DeValue<'_>) -> Result<String, ValueError> {
     let given = typed::text(value)?;
     if given.len() == 12 && given.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(given.to_string());

@@ -28,10 +28,24 @@ pub enum Table {
     Api,
     /// `credentials` of `[api]`
     Credential,
+    /// `[aws]`
+    Aws,
+    /// `roles` of `[aws]`
+    AwsRole,
+    /// `[aws.addresses]`
+    AwsAddresses,
     /// `[store]`
     Store,
     /// `[[endpoint_alias]]`
     EndpointAlias,
+    /// `[dns]`
+    Dns,
+    /// `[[dns.record]]`
+    DnsRecord,
+    /// `policy` of a DNS record
+    DnsPolicy,
+    /// `health_check` of a DNS record
+    DnsHealthCheck,
     /// `[[accelerator]]`
     Accelerator,
     /// `[[accelerator.listener]]`
@@ -50,7 +64,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the reference.
-    pub const ALL: [Table; 19] = [
+    pub const ALL: [Table; 26] = [
         Table::Root,
         Table::Pop,
         Table::Admin,
@@ -61,8 +75,15 @@ impl Table {
         Table::Resolver,
         Table::Api,
         Table::Credential,
+        Table::Aws,
+        Table::AwsRole,
+        Table::AwsAddresses,
         Table::Store,
         Table::EndpointAlias,
+        Table::Dns,
+        Table::DnsRecord,
+        Table::DnsPolicy,
+        Table::DnsHealthCheck,
         Table::Accelerator,
         Table::Listener,
         Table::AcceptProxy,
@@ -85,8 +106,15 @@ impl Table {
             Table::Resolver => "resolver",
             Table::Api => "api",
             Table::Credential => "credentials",
+            Table::Aws => "aws",
+            Table::AwsRole => "roles",
+            Table::AwsAddresses => "addresses",
             Table::Store => "store",
             Table::EndpointAlias => "endpoint_alias",
+            Table::Dns => "dns",
+            Table::DnsRecord => "record",
+            Table::DnsPolicy => "policy",
+            Table::DnsHealthCheck => "health_check",
             Table::Accelerator => "accelerator",
             Table::Listener => "listener",
             Table::AcceptProxy => "accept_proxy",
@@ -109,10 +137,15 @@ impl Table {
             | Table::Limits
             | Table::Resolver
             | Table::Api
+            | Table::Aws
             | Table::Store
             | Table::EndpointAlias
+            | Table::Dns
             | Table::Accelerator => Some(Table::Root),
+            Table::DnsRecord => Some(Table::Dns),
+            Table::DnsPolicy | Table::DnsHealthCheck => Some(Table::DnsRecord),
             Table::Credential => Some(Table::Api),
+            Table::AwsRole | Table::AwsAddresses => Some(Table::Aws),
             Table::Listener => Some(Table::Accelerator),
             Table::AcceptProxy | Table::EndpointGroup => Some(Table::Listener),
             Table::HealthCheck | Table::PortOverride | Table::Endpoint => {
@@ -125,7 +158,9 @@ impl Table {
     pub fn is_array(self) -> bool {
         match self {
             Table::Credential
+            | Table::AwsRole
             | Table::EndpointAlias
+            | Table::DnsRecord
             | Table::Accelerator
             | Table::Listener
             | Table::EndpointGroup
@@ -140,10 +175,20 @@ impl Table {
             | Table::Limits
             | Table::Resolver
             | Table::Api
+            | Table::Aws
+            | Table::AwsAddresses
             | Table::Store
+            | Table::Dns
+            | Table::DnsPolicy
+            | Table::DnsHealthCheck
             | Table::AcceptProxy
             | Table::HealthCheck => false,
         }
+    }
+
+    /// Whether its keys are the operator's own names.
+    pub fn is_open(self) -> bool {
+        self == Table::AwsAddresses
     }
 
     /// As it is written in a file.
@@ -159,8 +204,15 @@ impl Table {
             Table::Resolver => "[resolver]",
             Table::Api => "[api]",
             Table::Credential => "credentials = [{ … }]",
+            Table::Aws => "[aws]",
+            Table::AwsRole => "roles = [{ … }]",
+            Table::AwsAddresses => "[aws.addresses]",
             Table::Store => "[store]",
             Table::EndpointAlias => "[[endpoint_alias]]",
+            Table::Dns => "[dns]",
+            Table::DnsRecord => "[[dns.record]]",
+            Table::DnsPolicy => "policy = { … }",
+            Table::DnsHealthCheck => "health_check = { … } of [[dns.record]]",
             Table::Accelerator => "[[accelerator]]",
             Table::Listener => "[[accelerator.listener]]",
             Table::AcceptProxy => "accept_proxy = { … }",
@@ -192,9 +244,28 @@ impl Table {
             Table::Credential => {
                 "Of `[api]`: whose signatures are taken. None is whoever reaches the listener, which then must be on loopback."
             }
+            Table::Aws => {
+                "What is read from AWS: Global Accelerator's accelerators and tagged load balancers. Credentials come as AWS's own tools find them. Without the table AWS is never asked."
+            }
+            Table::AwsRole => {
+                "Of `[aws]`: roles that describe load balancers of other accounts, one each."
+            }
+            Table::AwsAddresses => {
+                "Where accelerators that come from AWS are served here: without an entry on addresses of `[api] address_pool`, and without `[api]` not at all, which is shown."
+            }
             Table::Store => "What the API makes is kept here. One process alone opens it.",
             Table::EndpointAlias => {
                 "What an endpoint id of the API stands for that is no address: an ARN, an instance, an Elastic IP, a subnet."
+            }
+            Table::Dns => {
+                "Publication in Route 53. Without the table there is none. Nothing is changed there that does not carry the mark of this owner and this PoP."
+            }
+            Table::DnsRecord => {
+                "An A and an AAAA record set of this PoP. Gives one of `accelerator`, `addresses` and `alias`."
+            }
+            Table::DnsPolicy => "Of a DNS record: who gets it among all sets of its name.",
+            Table::DnsHealthCheck => {
+                "Of a DNS record: how Route 53 asks this PoP, at the first of `[pop] addresses` of each family. A PoP leaves by answering 503, without a write to DNS."
             }
             Table::Accelerator => "A named set of static addresses with listeners.",
             Table::Listener => "A protocol and ports on the accelerator above it.",

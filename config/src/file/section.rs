@@ -49,7 +49,7 @@ impl<'a> Section<'a> {
         };
         for key in entries.keys() {
             let name: &str = key.get_ref();
-            if !keys::is_known(table, name) {
+            if !table.is_open() && !keys::is_known(table, name) {
                 let key_path = section.path_of(name);
                 report.error(key.span().start, key_path, keys::unknown(table, name));
             }
@@ -79,6 +79,19 @@ impl<'a> Section<'a> {
     /// Whether the file has this table.
     pub(super) fn is_present(&self) -> bool {
         self.entries.is_some()
+    }
+
+    /// The keys that the file gives, in its order.
+    pub(super) fn names(&self) -> Vec<String> {
+        let Some(entries) = self.entries else {
+            return Vec::new();
+        };
+        let mut names: Vec<(usize, String)> = entries
+            .keys()
+            .map(|key| (key.span().start, key.get_ref().to_string()))
+            .collect();
+        names.sort();
+        names.into_iter().map(|(_, name)| name).collect()
     }
 
     /// Whether the file gives this key.
