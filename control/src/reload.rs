@@ -104,13 +104,14 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
         admin,
         readiness,
         shutdown_drain: _,
+        upgrade_drain: _,
         log,
         limits,
         resolver: _,
         api,
         store,
-        endpoint_aliases: _,
         aws: _,
+        endpoint_aliases: _,
         accelerators: _,
     } = started_with;
     let changed = [

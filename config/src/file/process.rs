@@ -87,6 +87,11 @@ pub(super) fn shutdown_drain(root: &Section<'_>) -> Option<Duration> {
     section.get("drain", duration(Duration::ZERO..=DAY))
 }
 
+pub(super) fn upgrade_drain(root: &Section<'_>) -> Option<Duration> {
+    let section = root.child(Table::Shutdown)?;
+    section.get("upgrade_drain", duration(Duration::ZERO..=DAY))
+}
+
 pub(super) fn log(root: &Section<'_>, folder: &Path) -> Option<Log> {
     let section = root.child(Table::Log)?;
     let formats = &[("text", LogFormat::Text), ("json", LogFormat::Json)];

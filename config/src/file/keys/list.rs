@@ -33,6 +33,7 @@ pub const KEYS: &[Key] = &[
     key(Table::Readiness, "listen", "address:port", Required, "Where it listens, such as `\"0.0.0.0:8088\"`."),
 
     key(Table::Shutdown, "drain", "duration, 0s to 24h", Value("\"30s\""), "How long flows may go on after SIGTERM before they are reset; a second SIGTERM ends at once."),
+    key(Table::Shutdown, "upgrade_drain", "duration, 0s to 24h", Value("\"10m\""), "How long flows may go on in a process that has handed over to its successor before they are reset."),
 
     key(Table::Log, "format", "`\"text\"`, `\"json\"`", Value("\"text\""), "Lines for people or JSON objects."),
     key(Table::Log, "flow_log", "path", Value("\"\""), "File that takes one JSON line a finished flow; `\"\"` is off."),

@@ -25,6 +25,7 @@ fn the_whole_reference_is_read() {
     assert_eq!(config.pop.name, "fra1");
     assert_eq!(config.readiness, Some("0.0.0.0:8088".parse().unwrap()));
     assert_eq!(config.shutdown_drain, Duration::from_secs(30));
+    assert_eq!(config.upgrade_drain, Duration::from_secs(600));
     assert_eq!(config.limits.flow_table, 256 << 20);
     let listener = first_listener(&config);
     assert_eq!(listener.ports.to_string(), "80,443,8000-8100");
