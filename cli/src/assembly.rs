@@ -2,9 +2,11 @@
 //! adapters between the crates live here and nowhere else, since only this crate sees both sides.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use anyhow::Context;
 use portolan_config::explain::Explanation;
@@ -18,12 +20,14 @@ use portolan_control::data_plane::{Binding, DataPlane};
 use portolan_control::event::EventKind;
 use portolan_control::flow_log::FlowLog;
 use portolan_control::{ControlHandle, Controller, ControllerOptions, readiness};
-use portolan_proxy::{BindState, Edge, EdgeOptions};
+use portolan_proxy::{BindState, Edge, EdgeOptions, HandedFlow, ListeningSocket};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
+
+use crate::upgrade::{Inherited, SocketKind};
 
 /// A burst of trouble, a few hundred flows on each of several workers, fits; what is beyond it would say the same again.
 const PENDING_SIGNALS: usize = 4096;
@@ -38,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) keep_drains: bool,
     /// The admin socket, bound by the caller before anything else.
     pub(crate) admin: TcpListener,
+    /// What a predecessor gave that still serves.
+    pub(crate) inherited: Option<Inherited>,
 }
 
 /// A running edge.
@@ -46,19 +52,46 @@ pub(crate) struct Assembly {
     pub(crate) control: ControlHandle,
     plane: Arc<Plane>,
     flow_log: Arc<FlowLog>,
+    doors: Arc<Mutex<Vec<Door>>>,
+    /// What is served when the doors open.
+    pages: Option<Pages>,
     services: JoinSet<()>,
-    stop: CancellationToken,
+    /// Ends the pages; what else the services do goes on.
+    pages_end: CancellationToken,
+}
+
+/// The HTTP servers, not begun yet.
+struct Pages {
+    admin: (Admin, TcpListener),
+    readiness: Option<TcpListener>,
+}
+
+/// A socket that is listened on beside the data path's: its kind, where the file puts it, and a copy for a successor.
+struct Door {
+    kind: SocketKind,
+    address: Option<SocketAddr>,
+    socket: OwnedFd,
 }
 
 impl Assembly {
     /// Starts everything, the data path first. Must be called within a tokio runtime; returns with every listener open that can be.
     pub(crate) fn start(parts: Parts) -> anyhow::Result<Self> {
+        let mut assembly = Self::prepare(parts)?;
+        assembly.open();
+        Ok(assembly)
+    }
+
+    /// Starts everything and opens no door: health is known and endpoints are picked, but nothing is accepted and nobody is answered.
+    pub(crate) fn prepare(parts: Parts) -> anyhow::Result<Self> {
         let Parts {
             loaded,
             config_path,
             keep_drains,
             admin,
+            inherited,
         } = parts;
+        let succeeds = inherited.is_some();
+        let mut inherited = inherited.unwrap_or_default();
         let Loaded { config, warnings } = loaded;
         let flow_log = Arc::new(start_flow_log(&config)?);
         let (sender, signals) = mpsc::channel(PENDING_SIGNALS);
@@ -71,7 +104,7 @@ impl Assembly {
             limits: config.limits,
             signals: Arc::clone(&queue) as Arc<dyn SignalSink>,
             records: Arc::clone(&flow_log) as _,
-            inherited: Vec::new(),
+            inherited: std::mem::take(&mut inherited.listening),
         })
         .context("the data path cannot be started")?;
         // Set once, here, before the first flow.
@@ -79,9 +112,16 @@ impl Assembly {
         let plane = Arc::new(Plane {
             stats: edge.stats(),
             edge: RwLock::new(Some(edge)),
+            held: Mutex::new(Some(None)),
         });
         let token_file = config.admin.token_file.clone();
-        let ready = config.readiness.map(bind_readiness).transpose()?;
+        let listen_admin = config.admin.listen;
+        let ready = config.readiness.map(|listen| {
+            let inherited = inherited.door(SocketKind::Readiness, listen);
+            let bound = inherited.map_or_else(|| bind_readiness(listen), Ok);
+            bound.map(|socket| (listen, socket))
+        });
+        let ready = ready.transpose()?;
         let state_path = keep_drains.then(|| config.pop.state_file.clone());
         let control = Controller::start(
             ControllerOptions {
@@ -90,40 +130,71 @@ impl Assembly {
                 config_path,
                 state_path,
                 data_plane: Arc::clone(&plane) as _,
-                predecessor: None,
+                predecessor: succeeds.then(|| std::mem::take(&mut inherited.known)),
             },
             signals,
         );
-        let mut services = JoinSet::new();
-        let stop = CancellationToken::new();
+        let mut doors = vec![Door::of(SocketKind::Admin, listen_admin, &admin)?];
+        if let Some((listen, socket)) = &ready {
+            doors.push(Door::of(SocketKind::Readiness, *listen, socket)?);
+        }
         let page = Admin::new(AdminOptions {
             control: control.clone(),
             flow_log: Arc::clone(&flow_log),
             token_file,
         })?;
-        let stop_page = stop.clone();
-        services.spawn(async move {
-            if let Err(error) = page.serve(admin, stop_page).await {
-                error!(%error, "the admin listener has ended");
-            }
-        });
-        if let Some(listener) = ready {
-            let control = control.clone();
-            let stop = stop.clone();
-            services.spawn(async move {
-                if let Err(error) = readiness::serve(listener, control, stop).await {
-                    error!(%error, "the readiness listener has ended");
-                }
-            });
-        }
+        let mut services = JoinSet::new();
         services.spawn(follow_reloads(control.clone(), Arc::clone(&flow_log)));
         Ok(Self {
             control,
             plane,
             flow_log,
+            doors: Arc::new(Mutex::new(doors)),
+            pages: Some(Pages {
+                admin: (page, admin),
+                readiness: ready.map(|(_, socket)| socket),
+            }),
             services,
-            stop,
+            pages_end: CancellationToken::new(),
         })
+    }
+
+    /// Opens the doors: listeners, admin, readiness.
+    pub(crate) fn open(&mut self) {
+        self.plane.release();
+        let Some(Pages { admin, readiness }) = self.pages.take() else {
+            return;
+        };
+        let (end, (page, listener)) = (self.pages_end.clone(), admin);
+        self.services.spawn(async move {
+            if let Err(error) = page.serve(listener, end).await {
+                error!(%error, "the admin listener has ended");
+            }
+        });
+        if let Some(listener) = readiness {
+            let (end, control) = (self.pages_end.clone(), self.control.clone());
+            self.services.spawn(async move {
+                if let Err(error) = readiness::serve(listener, control, end).await {
+                    error!(%error, "the readiness listener has ended");
+                }
+            });
+        }
+    }
+
+    /// What a successor may be given.
+    pub(crate) fn estate(&self) -> Estate {
+        Estate {
+            control: self.control.clone(),
+            plane: Arc::clone(&self.plane),
+            doors: Arc::clone(&self.doors),
+        }
+    }
+
+    /// A successor serves: no new flow, no new question. The flows that are there go on, and so does the watch over their endpoints.
+    pub(crate) fn close(&self) {
+        self.pages_end.cancel();
+        lock(&self.doors).clear();
+        self.plane.ask((), Edge::stop_accepting);
     }
 
     /// Flows now.
@@ -155,11 +226,83 @@ impl Assembly {
     /// Resets what is left, stops answering, and writes out the last flow records.
     pub(crate) async fn end(mut self) {
         self.plane.end();
-        self.stop.cancel();
+        if self.pages_end.is_cancelled() {
+            // Answers under way may finish; it is the pages' affair how long that may take. Following reloads never ends by itself.
+            while self.services.len() > 1 && self.services.join_next().await.is_some() {}
+        }
         self.services.shutdown().await;
         // By name: connections of the admin server that are still ending hold it, too.
         self.flow_log.end();
     }
+}
+
+/// The parts of a running edge that are given to a successor, in copies.
+#[derive(Clone)]
+pub(crate) struct Estate {
+    control: ControlHandle,
+    plane: Arc<Plane>,
+    doors: Arc<Mutex<Vec<Door>>>,
+}
+
+impl Estate {
+    /// The control way.
+    pub(crate) fn control(&self) -> &ControlHandle {
+        &self.control
+    }
+
+    /// What is listened on beside the data path: kind, address as the file has it, socket.
+    pub(crate) fn doors(&self) -> std::io::Result<Vec<(SocketKind, Option<SocketAddr>, OwnedFd)>> {
+        let doors = lock(&self.doors);
+        let copies = doors.iter().map(|door| {
+            let socket = door.socket.try_clone()?;
+            Ok((door.kind, door.address, socket))
+        });
+        copies.collect()
+    }
+
+    /// Adds the socket that upgrades are asked for on.
+    pub(crate) fn keep_upgrade_socket(&self, socket: UnixListener) {
+        lock(&self.doors).push(Door {
+            kind: SocketKind::Upgrade,
+            address: None,
+            socket: socket.into(),
+        });
+    }
+
+    /// What the data path listens on.
+    pub(crate) fn listening_sockets(&self) -> std::io::Result<Vec<ListeningSocket>> {
+        self.plane.ask(Ok(Vec::new()), Edge::listening_sockets)
+    }
+
+    /// Flows now.
+    pub(crate) fn active_flows(&self) -> usize {
+        self.plane.ask(0, Edge::active_flows)
+    }
+
+    /// Takes the established flows out of the data path.
+    pub(crate) fn export_flows(&self) -> Vec<HandedFlow> {
+        self.plane.ask(Vec::new(), Edge::export_flows)
+    }
+
+    /// Puts flows into the data path.
+    pub(crate) fn adopt_flows(&self, flows: Vec<HandedFlow>) {
+        self.plane.ask((), |edge| edge.adopt_flows(flows));
+    }
+}
+
+impl Door {
+    fn of(kind: SocketKind, address: SocketAddr, socket: &TcpListener) -> std::io::Result<Self> {
+        Ok(Self {
+            kind,
+            address: Some(address),
+            socket: socket.try_clone()?.into(),
+        })
+    }
+}
+
+/// Nothing panics while it holds one of these locks; were it so, what they guard is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The flow log goes where the newest file says.
@@ -234,6 +377,8 @@ impl SignalSink for SignalQueue {
 struct Plane {
     edge: RwLock<Option<Edge>>,
     stats: Arc<EdgeStats>,
+    /// While the doors are shut: the newest snapshot, which would open them.
+    held: Mutex<Option<Option<Arc<Snapshot>>>>,
 }
 
 impl Plane {
@@ -241,6 +386,16 @@ impl Plane {
     fn ask<T>(&self, without: T, ask: impl FnOnce(&Edge) -> T) -> T {
         let edge = self.edge.read().unwrap_or_else(PoisonError::into_inner);
         edge.as_ref().map_or(without, ask)
+    }
+
+    /// Lets snapshots through from here on, the newest that was held at once.
+    fn release(&self) {
+        let mut held = lock(&self.held);
+        if let Some(Some(snapshot)) = held.take() {
+            self.ask((), |edge| edge.publish(snapshot));
+        }
+        drop(held);
+        self.ask((), Edge::forget_inherited);
     }
 
     fn end(&self) {
@@ -257,7 +412,12 @@ impl Plane {
 
 impl DataPlane for Plane {
     fn publish(&self, snapshot: Arc<Snapshot>) {
-        self.ask((), |edge| edge.publish(snapshot));
+        // Held while it is published, too: snapshots must not overtake each other.
+        let mut held = lock(&self.held);
+        match &mut *held {
+            Some(newest) => *newest = Some(snapshot),
+            None => self.ask((), |edge| edge.publish(snapshot)),
+        }
     }
 
     fn bindings(&self) -> Vec<Binding> {

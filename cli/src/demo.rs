@@ -278,6 +278,7 @@ fn start_edge(path: &Path, admin: TcpListener) -> anyhow::Result<Assembly> {
         config_path: Some(path.to_owned()),
         keep_drains: false,
         admin,
+        inherited: None,
     })
 }
 

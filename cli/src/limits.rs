@@ -6,6 +6,7 @@ use std::thread;
 
 use caps::{CapSet, Capability};
 use portolan_config::model::{Config, Limits};
+use portolan_proxy::effective_max_flows;
 use rlimit::Resource;
 
 /// The descriptor limit before and after it was raised.
@@ -31,6 +32,23 @@ pub(crate) fn raise_descriptors() -> Descriptors {
         soft,
         hard,
     }
+}
+
+/// Why an explicit cap cannot be met; `None` when it can.
+pub(crate) fn unmet(limits: &Limits, descriptors: Descriptors) -> Option<String> {
+    let possible = effective_max_flows(&Limits {
+        max_flows: 0,
+        ..*limits
+    });
+    (limits.max_flows > possible).then(|| {
+        format!(
+            "[limits] max_flows = {}: the descriptor limit of {} carries {possible} flows; raise it (LimitNOFILE=, ulimit -n) to \
+             {} or more, or lower max_flows",
+            limits.max_flows,
+            descriptors.soft,
+            u64::from(limits.max_flows) * 2 + 512,
+        )
+    })
 }
 
 /// Every limit in force.

@@ -12,6 +12,7 @@ mod owner;
 mod run;
 mod status;
 mod table;
+mod upgrade;
 mod why;
 
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 
 mod notify;
 mod signals;
+mod succession;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use self::signals::{Asked, Signals};
 use crate::args::{EXIT_ALREADY_RUNNING, EXIT_DONE, EXIT_FAILED, EXIT_INVALID_FILE};
 use crate::assembly::{Assembly, Parts};
 use crate::limits::{self, Descriptors, Effective};
+use crate::upgrade::{self, Inherited, Offering, SocketKind, Takeover};
 use crate::{logging, owner};
 
 /// Threads of everything that is not the data path.
@@ -40,8 +42,13 @@ const AFTER: &str = "\
 Signals:
   SIGHUP            reads the file again; no connection is dropped, a broken file is refused
   SIGTERM, SIGINT   unready at once, nothing new, [shutdown] drain for what is there, then the end; the second one ends at once
+  SIGUSR2           starts what is at the path of this program now, with the same arguments and --upgrade
 
-Under systemd: Type=notify, ExecReload=/bin/kill -HUP $MAINPID, WatchdogSec= and LimitNOFILE= as you like.
+Upgrade: `portolan run --upgrade` with the same file takes every listening socket over from the running process, with what it knows of
+health and names. Nothing is refused meanwhile; when it fails, the running process serves on. The old process finishes its flows, or
+hands them over as well (--with-flows) and ends at once.
+
+Under systemd: Type=notify, NotifyAccess=all, ExecReload=/bin/kill -HUP $MAINPID, WatchdogSec= and LimitNOFILE= as you like.
 Logs go to stderr; RUST_LOG (such as debug or portolan_proxy=debug) says how much.
 Exit codes: 0 ended as told, 1 failed, 2 invalid file, 3 already running (its pid is named).";
 
@@ -52,6 +59,14 @@ pub(crate) struct Args {
     /// The TOML file. It is watched: a change takes effect at once, a broken one is refused and the old one stays
     #[arg(long, short, value_name = "FILE", env = "PORTOLAN_CONFIG")]
     config: PathBuf,
+
+    /// Take over from the process that runs with the same [pop] state_file; without one this is a plain start
+    #[arg(long)]
+    upgrade: bool,
+
+    /// Take its live connections over, too, so that it can end at once
+    #[arg(long, requires = "upgrade")]
+    with_flows: bool,
 }
 
 /// Serves until it is told to end.
@@ -68,7 +83,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         warn!("{warning}");
     }
     let descriptors = limits::raise_descriptors();
-    let admin = match TcpListener::bind(loaded.config.admin.listen) {
+    if let Some(error) = limits::unmet(&loaded.config.limits, descriptors) {
+        eprintln!("{}: {error}", args.config.display());
+        return Ok(ExitCode::from(EXIT_INVALID_FILE));
+    }
+    let mut predecessor = if args.upgrade {
+        upgrade::ask(&loaded.config.pop.state_file, args.with_flows)?
+    } else {
+        None
+    };
+    let inherited = predecessor
+        .as_mut()
+        .and_then(|(_, inherited)| inherited.door(SocketKind::Admin, loaded.config.admin.listen));
+    let bound = inherited.map_or_else(|| TcpListener::bind(loaded.config.admin.listen), Ok);
+    let admin = match bound {
         Ok(admin) => admin,
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             return Ok(taken(&loaded.config));
@@ -84,6 +112,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         config_path: args.config.clone(),
         descriptors,
         admin,
+        predecessor,
     })
 }
 
@@ -120,6 +149,7 @@ struct Start {
     config_path: PathBuf,
     descriptors: Descriptors,
     admin: TcpListener,
+    predecessor: Option<(Takeover, Inherited)>,
 }
 
 fn serve(start: Start) -> anyhow::Result<ExitCode> {
@@ -215,23 +245,60 @@ async fn live(start: Start) -> anyhow::Result<()> {
         config_path,
         descriptors,
         admin,
+        predecessor,
     } = start;
     // Before anything is opened, so that no signal meets the default action of the system.
     let mut signals = Signals::listen().context("signals cannot be heard")?;
     let config = loaded.config.clone();
-    let edge = Assembly::start(Parts {
+    let (takeover, mut inherited) = predecessor.unzip();
+    let upgrade_socket = inherited.as_mut().and_then(Inherited::upgrade_socket);
+    let predecessors = takeover
+        .as_ref()
+        .map(Takeover::predecessors)
+        .unwrap_or_default();
+    let mut edge = Assembly::prepare(Parts {
         loaded,
         config_path: Some(config_path),
         keep_drains: true,
         admin,
+        inherited,
     })?;
+    match takeover {
+        None => edge.open(),
+        Some(takeover) => {
+            if let Err(error) = succession::take_over(&mut edge, takeover, &mut signals).await {
+                edge.end().await;
+                return Err(error);
+            }
+        }
+    }
+    let mut offering = Offering::start(
+        &config.pop.state_file,
+        upgrade_socket,
+        predecessors,
+        edge.estate(),
+    );
     tell_limits(&config, descriptors, &edge);
     notify::ready();
-    let _watchdog = notify::watchdog();
+    let watchdog = notify::watchdog();
     info!(pop = %config.pop.name, admin = %config.admin.listen, pid = std::process::id(), "serving");
-    while signals.next().await == Asked::Reload {
-        reload(&edge).await;
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => reload(&edge).await,
+                Asked::Upgrade => succession::start_successor(),
+                Asked::End => break,
+            },
+            successor = offering.next() => {
+                if succession::hand_over(&edge, &successor).await {
+                    drop((offering, watchdog));
+                    succession::finish(edge, successor, &mut signals).await;
+                    return Ok(());
+                }
+            }
+        }
     }
+    drop(offering);
     shut_down(edge, &mut signals).await;
     Ok(())
 }
@@ -290,7 +357,7 @@ async fn shut_down(edge: Assembly, signals: &mut Signals) {
             () = sleep(DRAIN_LOOK) => {}
             asked = signals.next() => match asked {
                 Asked::End => break,
-                Asked::Reload => info!("not reloaded: ending"),
+                Asked::Reload | Asked::Upgrade => info!("not done: ending"),
             },
         }
     }

@@ -23,6 +23,11 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// The service's main process is another one from here on. Said by both of them: which one is heard depends on `NotifyAccess=`.
+pub(super) fn main_pid(pid: u32) {
+    tell(&[NotifyState::MainPid(pid), NotifyState::Ready]);
+}
+
 /// Pets the watchdog for as long as the result is held, twice as often as asked, from the runtime that control lives on: when
 /// that hangs, systemd hears nothing.
 pub(super) fn watchdog() -> JoinSet<()> {

@@ -9,6 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) enum Asked {
     /// SIGHUP: read the file again.
     Reload,
+    /// SIGUSR2: start a successor.
+    Upgrade,
     /// SIGTERM or SIGINT: drain and end; at once when it is the second.
     End,
 }
@@ -16,6 +18,7 @@ pub(super) enum Asked {
 /// Listens from [`Signals::listen`] on; a signal that comes while nobody waits is kept, once.
 pub(super) struct Signals {
     hangup: Signal,
+    user: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -25,6 +28,7 @@ impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined2())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -37,6 +41,7 @@ impl Signals {
             _ = self.terminate.recv() => Asked::End,
             _ = self.interrupt.recv() => Asked::End,
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user.recv() => Asked::Upgrade,
         }
     }
 }

@@ -1,0 +1,146 @@
+//! What the two processes say to each other. JSON with names: a release may add fields that an older one does not know, and leaves
+//! out what a newer one has a default for. What means something else gets another protocol number.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use portolan_control::Inheritance;
+use serde::{Deserialize, Serialize};
+
+use super::process::ProcessId;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case")]
+pub(super) enum Message {
+    /// The successor's first word.
+    Hello(Hello),
+    /// It may go on.
+    Welcome(Welcome),
+    /// It may not, or something went wrong.
+    Refuse {
+        /// For people.
+        why: String,
+    },
+    /// Listening sockets, a descriptor each.
+    Sockets {
+        /// In the order of the descriptors.
+        items: Vec<SocketItem>,
+    },
+    /// What came with the last message is the receiver's from here on.
+    Taken,
+    /// What is known.
+    State {
+        /// Health and names.
+        known: Inheritance,
+    },
+    /// The successor could serve now.
+    Ready,
+    /// It shall.
+    Going,
+    /// It does.
+    Serving,
+    /// The predecessor accepts nothing any more.
+    Farewell,
+    /// Live flows, two descriptors each: client, endpoint. What is kept of them is in the blob: inbound, outbound, flow by flow.
+    Flows {
+        /// In the order of the descriptors.
+        items: Vec<FlowItem>,
+    },
+    /// There are no more of them.
+    FlowsEnd,
+}
+
+/// Who asks, and for what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    /// What it speaks.
+    pub(super) protocol: u32,
+    /// The release, for logs.
+    #[serde(default)]
+    pub(super) version: String,
+    /// Who it is.
+    pub(super) process: ProcessId,
+    /// Whether it wants the live flows.
+    #[serde(default)]
+    pub(super) with_flows: bool,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Welcome {
+    /// What it speaks.
+    pub(super) protocol: u32,
+    /// The release, for logs.
+    #[serde(default)]
+    pub(super) version: String,
+    /// Who it is.
+    pub(super) process: ProcessId,
+    /// Its own predecessors that still finish their flows.
+    #[serde(default)]
+    pub(super) draining: Vec<ProcessId>,
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SocketKind {
+    /// A TCP listener's.
+    Tcp,
+    /// A UDP listener's.
+    Udp,
+    /// `[admin]`.
+    Admin,
+    /// `[readiness]`.
+    Readiness,
+    /// `[api]`.
+    Api,
+    /// The one that upgrades are asked for on.
+    Upgrade,
+    /// One that only a newer release knows; it is closed.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SocketItem {
+    /// What it is for.
+    pub(super) kind: SocketKind,
+    /// Where, as the file says; none for a Unix socket.
+    #[serde(default)]
+    pub(super) address: Option<SocketAddr>,
+}
+
+/// A live flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FlowItem {
+    pub(super) id: u64,
+    pub(super) accelerator: String,
+    pub(super) region: String,
+    pub(super) endpoint: String,
+    pub(super) client_addr: SocketAddr,
+    pub(super) listener_addr: SocketAddr,
+    pub(super) endpoint_addr: SocketAddr,
+    pub(super) age: Duration,
+    pub(super) idle: Duration,
+    pub(super) connect_took: Duration,
+    pub(super) attempts: u8,
+    pub(super) reason: String,
+    #[serde(default)]
+    pub(super) endpoint_finished_first: Option<bool>,
+    pub(super) inbound: PipeItem,
+    pub(super) outbound: PipeItem,
+}
+
+/// One direction of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PipeItem {
+    pub(super) bytes: u64,
+    pub(super) reads: u32,
+    pub(super) eof: bool,
+    pub(super) shut: bool,
+    /// How many bytes of the blob are its.
+    pub(super) kept: usize,
+    pub(super) ours: usize,
+}
