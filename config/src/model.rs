@@ -20,8 +20,8 @@ use crate::units::{AcceleratorName, EndpointId, PortSet, Region, TrafficDial, We
 pub use self::api::{AliasAddress, Api, Credential, EndpointAlias};
 pub use self::aws::{Aws, AwsReach, AwsRole};
 pub use self::dns::{
-    CONTINENTS, Dns, DnsMode, DnsRecord, FailoverRole, HostedZone, LATENCY_REGIONS, Location, Place,
-    PopCheck, PopCheckProtocol, RecordValue, RoutingPolicy, is_country, is_state,
+    CONTINENTS, Dns, DnsMode, DnsRecord, FailoverRole, HostedZone, LATENCY_REGIONS, Location,
+    Place, PopCheck, PopCheckProtocol, RecordValue, RoutingPolicy, is_country, is_state,
 };
 
 /// Everything one file says.

@@ -112,6 +112,7 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
         store,
         aws: _,
         endpoint_aliases: _,
+        dns: _,
         accelerators: _,
     } = started_with;
     let changed = [

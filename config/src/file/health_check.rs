@@ -248,7 +248,7 @@ fn status_range(value: &DeValue<'_>) -> Result<(u16, u16), ValueError> {
     }
 }
 
-fn request_path(value: &DeValue<'_>) -> Result<String, ValueError> {
+pub(super) fn request_path(value: &DeValue<'_>) -> Result<String, ValueError> {
     let given = typed::text(value)?;
     let visible = given.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
     if given.starts_with('/') && visible && given.len() <= MAX_PATH {
@@ -260,7 +260,7 @@ fn request_path(value: &DeValue<'_>) -> Result<String, ValueError> {
     )
 }
 
-fn host_header(value: &DeValue<'_>) -> Result<String, ValueError> {
+pub(super) fn host_header(value: &DeValue<'_>) -> Result<String, ValueError> {
     let given = typed::text(value)?;
     let plain =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');

@@ -99,7 +99,7 @@ pub const KEYS: &[Key] = &[
     key(Table::DnsPolicy, "local_zone_group", "name", Absent("none"), "`geoproximity`: where the PoP is."),
     key(Table::DnsPolicy, "latitude", "-90 to 90", Absent("none"), "`geoproximity`: where the PoP is, to two decimals."),
     key(Table::DnsPolicy, "longitude", "-180 to 180", Absent("none"), "`geoproximity`: where the PoP is, to two decimals."),
-    key(Table::DnsPolicy, "bias", "-99 to 99", Value("0"), "`geoproximity`: widens or narrows what is near to it."),
+    key(Table::DnsPolicy, "bias", "-99 to 99", Absent("0"), "`geoproximity`: widens or narrows what is near to it."),
     key(Table::DnsPolicy, "role", "`\"primary\"`, `\"secondary\"`", Absent("none"), "`failover`: which of the two it is."),
 
     key(Table::DnsHealthCheck, "protocol", "`\"TCP\"`, `\"HTTP\"`, `\"HTTPS\"`", Value("\"HTTP\""), "What Route 53 asks; it verifies no certificate."),

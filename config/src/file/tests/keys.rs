@@ -31,10 +31,7 @@ fn file(value: impl Fn(&Key) -> Option<String>) -> String {
         let (name, heading) = (table.name(), table.heading());
         let block = match table {
             Table::Root => String::new(),
-            Table::AcceptProxy
-            | Table::HealthCheck
-            | Table::DnsPolicy
-            | Table::DnsHealthCheck => {
+            Table::AcceptProxy | Table::HealthCheck | Table::DnsPolicy | Table::DnsHealthCheck => {
                 format!("{name} = {{ {} }}", lines(table, ", "))
             }
             Table::Credential | Table::AwsRole | Table::PortOverride | Table::Endpoint => {
