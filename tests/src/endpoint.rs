@@ -197,16 +197,20 @@ impl Accepting {
             let listener = bound.unwrap_or_else(|error| panic!("{}: {error}", self.address));
             self.report.send_replace(Some(Life::Serving));
             let fate = self.accept_until_changed(&listener).await;
-            if fate == Life::Swallowing {
-                deafen(&SockRef::from(&listener));
-            }
-            // Whoever is in the queue has been answered by the kernel: it shares the fate of those before it.
-            while let Ok(Ok((stream, _))) =
-                tokio::time::timeout(Duration::ZERO, listener.accept()).await
-            {
-                self.take(stream);
-            }
-            let _deaf = (fate == Life::Swallowing).then_some(listener);
+            self.take_waiting(&listener).await;
+            let _deaf = match fate {
+                Life::Swallowing => {
+                    let fillers = swallow(&listener, self.address).await;
+                    if fillers.is_empty() {
+                        self.take_waiting(&listener).await;
+                    }
+                    Some((fillers, listener))
+                }
+                Life::Serving | Life::Refusing | Life::Vanished | Life::Killed => {
+                    drop(listener);
+                    None
+                }
+            };
             self.report.send_replace(Some(fate));
             self.changed_from(fate).await;
         }
@@ -222,6 +226,15 @@ impl Accepting {
                 }
                 Ok((stream, _)) = listener.accept() => self.take(stream),
             }
+        }
+    }
+
+    /// Whoever is in the queue has been answered by the kernel, and shares the fate of those before it.
+    async fn take_waiting(&self, listener: &TcpListener) {
+        while let Ok(Ok((stream, _))) =
+            tokio::time::timeout(Duration::ZERO, listener.accept()).await
+        {
+            self.take(stream);
         }
     }
 
@@ -259,15 +272,19 @@ async fn serve(
     let mut serving = behaviour(stream, Arc::clone(seen));
     loop {
         let fate = *life.borrow_and_update();
-        match fate {
-            Life::Serving | Life::Refusing => undeafen(&SockRef::from(&twin)),
-            Life::Vanished | Life::Swallowing => deafen(&SockRef::from(&twin)),
+        // Where the kernel may not be told to drop what comes, at least nobody reads and answers it.
+        let frozen = match fate {
+            Life::Serving | Life::Refusing => {
+                undeafen(&SockRef::from(&twin));
+                false
+            }
+            Life::Vanished | Life::Swallowing => !deafen(&SockRef::from(&twin)),
             Life::Killed => break,
-        }
+        };
         tokio::select! {
             biased;
             changed = life.changed() => if changed.is_err() { break },
-            done = &mut serving => return done,
+            done = &mut serving, if !frozen => return done,
         }
     }
     let mut unread = [0; 4096];
@@ -277,13 +294,29 @@ async fn serve(
     twin.set_linger(Some(Duration::ZERO))
 }
 
-/// From here on the kernel drops every segment for this socket, unanswered. Needs no rights.
-fn deafen(socket: &SockRef<'_>) {
+/// From here on the kernel answers no SYN to this socket. Gives what must be held for that.
+async fn swallow(listener: &TcpListener, address: SocketAddr) -> Vec<TcpStream> {
+    if deafen(&SockRef::from(listener)) {
+        return Vec::new();
+    }
+    // Without the right: a backlog of nothing, filled until a SYN stays unanswered.
+    SockRef::from(listener)
+        .listen(0)
+        .expect("a listening socket may be told its backlog again");
+    let mut fillers = Vec::new();
+    // Far less than the first retransmission of a SYN, far more than a connect on loopback takes.
+    let quick = Duration::from_millis(300);
+    while let Ok(Ok(stream)) = tokio::time::timeout(quick, TcpStream::connect(address)).await {
+        fillers.push(stream);
+    }
+    fillers
+}
+
+/// From here on the kernel drops every segment for this socket, unanswered. Not everywhere may everybody: `false` says so.
+fn deafen(socket: &SockRef<'_>) -> bool {
     // BPF_RET | BPF_K with 0: of each packet nothing is kept.
     let drop_all = [SockFilter::new(0x06, 0, 0, 0)];
-    socket
-        .attach_filter(&drop_all)
-        .expect("a socket takes a filter of its owner");
+    socket.attach_filter(&drop_all).is_ok()
 }
 
 fn undeafen(socket: &SockRef<'_>) {
