@@ -212,7 +212,13 @@ impl Edge {
 
     /// Empties and closes all listening sockets; the flows go on.
     pub fn stop_accepting(&self) {
-        self.listening().closed = true;
+        let mut listening = self.listening();
+        listening.closed = true;
+        // Ours go, too, or the kernel would go on taking clients that nobody accepts.
+        for bound in listening.bound.values_mut() {
+            bound.sockets.clear();
+        }
+        drop(listening);
         self.tell(|| Command::StopAccepting);
     }
 
