@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use portolan_config::address::Host;
-use portolan_config::model::Config;
+use portolan_config::model::{Accelerator, Config, Source};
 use portolan_config::signal::Signal;
 use portolan_config::snapshot::Snapshot;
 use portolan_config::units::{EndpointId, Region};
@@ -29,6 +29,7 @@ use crate::order::{Distance, Order};
 use crate::registry::Registry;
 use crate::reload;
 use crate::resolve::{Answer, Names};
+use crate::sources::Sources;
 use crate::state::{ConfigView, build};
 use crate::verdict::Verdicts;
 
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     checker: Arc<Checker>,
     /// What the process started with: some of it cannot change without a restart.
     started_with: Arc<Config>,
+    sources: Sources,
+    /// All sources merged.
     config: Arc<Config>,
     config_view: ConfigView,
     file_warnings: Vec<String>,
@@ -104,6 +107,7 @@ impl Core {
             shared,
             checker,
             started_with: config.clone(),
+            sources: Sources::new(&config),
             config,
             config_view,
             file_warnings,
@@ -135,7 +139,8 @@ impl Core {
         now: Instant,
         wall: SystemTime,
     ) {
-        self.config = Arc::new(config);
+        self.sources.set_file(config);
+        self.config = Arc::new(self.sources.merged());
         self.config_view.generation += 1;
         self.config_view.loaded_at = drains::rfc3339(wall);
         self.file_warnings = warnings;
@@ -172,8 +177,28 @@ impl Core {
         .concat()
     }
 
-    pub(crate) fn config(&self) -> &Arc<Config> {
-        &self.config
+    /// What the file says.
+    pub(crate) fn file(&self) -> &Config {
+        self.sources.file()
+    }
+
+    /// Takes what another source than the file asks for into force.
+    pub(crate) fn set_accelerators(
+        &mut self,
+        source: Source,
+        accelerators: Vec<Accelerator>,
+        now: Instant,
+    ) {
+        if self.sources.set(source, accelerators) {
+            self.config = Arc::new(self.sources.merged());
+            self.names.want(names_of(&self.config), now);
+            self.lay_out(now);
+        }
+    }
+
+    /// The generation of the published snapshot.
+    pub(crate) fn generation(&self) -> u64 {
+        self.snapshot.generation
     }
 
     pub(crate) fn config_generation(&self) -> u64 {

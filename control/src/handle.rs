@@ -2,6 +2,7 @@
 //! Reading never waits for the controller's task; changing something does.
 
 mod asking;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use portolan_config::health::HealthState;
-use portolan_config::model::Config;
+use portolan_config::model::{Accelerator, Config, Source};
 use portolan_config::signal::Signal;
 use portolan_config::snapshot::Snapshot;
 use portolan_config::stats::Histogram;
@@ -29,6 +30,8 @@ use crate::health_view::{self, HealthTable};
 use crate::layout::Layout;
 use crate::resolve::driver::Askers;
 use crate::state::{ConfigView, DrainView, StateView, build};
+
+pub use self::sources::EndpointHealth;
 
 pub use self::asking::{
     DrainError, DrainOutcome, DrainRequest, EndpointMetrics, MetricsView, Place, Readiness,
@@ -217,6 +220,11 @@ pub(crate) enum Command {
         oneshot::Sender<Result<DrainOutcome, DrainError>>,
     ),
     DrainPop(bool, oneshot::Sender<Result<(), DrainError>>),
+    Accelerators(
+        Source,
+        Vec<Accelerator>,
+        oneshot::Sender<Result<u64, DrainError>>,
+    ),
     Reload(oneshot::Sender<Result<ReloadOutcome, ReloadError>>),
     Know(oneshot::Sender<Result<Inheritance, DrainError>>),
     HandOver(oneshot::Sender<Result<(), DrainError>>),

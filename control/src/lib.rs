@@ -1,7 +1,7 @@
 //! The control way: sources → desired state → compile → snapshot; health view and signals in, admin and metrics out.
 
 pub mod admin;
-// pub mod api;
+pub mod api;
 pub mod aws;
 mod compile;
 mod controller;
@@ -20,7 +20,9 @@ pub mod readiness;
 mod registry;
 mod reload;
 mod resolve;
+mod sources;
 pub mod state;
+pub mod store;
 mod verdict;
 
 pub use handle::{ControlHandle, Controller, ControllerOptions};

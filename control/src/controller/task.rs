@@ -182,6 +182,11 @@ impl Task {
             Command::Reload(reply) if self.handed_over => {
                 let _ = reply.send(Err(ReloadError::Ended));
             }
+            Command::Accelerators(source, accelerators, reply) => {
+                self.core.set_accelerators(source, accelerators, now);
+                self.publish(now);
+                let _ = reply.send(Ok(self.core.generation()));
+            }
             Command::Drain(request, reply) => self.drain(request, reply, now),
             Command::Undrain(request, reply) => self.undrain(request, reply, now),
             Command::DrainPop(draining, reply) => {
@@ -346,7 +351,7 @@ impl Task {
         warnings: Vec<String>,
         now: Instant,
     ) {
-        let changed = **self.core.config() != config;
+        let changed = *self.core.file() != config;
         if changed {
             self.askers
                 .use_nameservers(&config.resolver.nameservers, now);

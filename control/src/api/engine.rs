@@ -1,0 +1,344 @@
+//! Carries operations out: one change at a time, each durable before it is answered. Reading never waits for a change.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use portolan_config::model::{Accelerator, Config, EndpointAlias};
+use serde_json::Value;
+use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::time::timeout;
+
+use super::arn::AcceleratorId;
+use super::audit::{self, Asker};
+use super::context::Context;
+use super::edge::Edge;
+use super::errors::{ApiError, Exception};
+use super::foreign;
+use super::idempotency::Attempt;
+use super::operations::Operation;
+use super::publisher::Publisher;
+use super::records::Edit;
+use super::settings::Settings;
+use super::shapes::byoip::ByoipCidrState;
+use super::time::Timestamp;
+use super::world::{BadRecord, World};
+use crate::store::{Change, Export, SCHEMA, Store, StoreError};
+
+/// How long a change waits for those before it. A commit takes milliseconds, so who waits longer meets a sick disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why records could not be exported or imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The export is of another schema.
+    #[error("the export has schema {0}, and this Portolan takes {SCHEMA}")]
+    Schema(u32),
+    /// A record makes no sense; nothing was changed.
+    #[error(transparent)]
+    Record(#[from] BadRecord),
+    /// The store failed; nothing was changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another change took too long, or this one was broken off.
+    #[error("the store is busy")]
+    Busy,
+}
+
+/// The API's state.
+pub(crate) struct Engine {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    edge: Arc<dyn Edge>,
+    /// Held for moments: nothing waits for a disk while it has this.
+    world: RwLock<World>,
+    /// Whose turn it is to change something.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// The version of the world that the data path serves.
+    served: AtomicU64,
+    changed: Notify,
+    /// What others made, and the configuration that it was read from.
+    foreign: Mutex<Option<(Arc<Config>, Arc<World>)>>,
+    started: Timestamp,
+}
+
+impl Engine {
+    /// Over a world that the store holds.
+    pub(crate) fn new(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        world: World,
+        edge: Arc<dyn Edge>,
+    ) -> Engine {
+        Engine {
+            settings,
+            store,
+            edge,
+            served: AtomicU64::new(world.version),
+            world: RwLock::new(world),
+            turn: Arc::default(),
+            changed: Notify::new(),
+            foreign: Mutex::new(None),
+            started: Timestamp::now(),
+        }
+    }
+
+    /// Carries an operation out. Goes on when its caller has gone: a change is taken whole or not at all.
+    pub(crate) async fn call(
+        self: Arc<Self>,
+        operation: Operation,
+        input: Value,
+        asker: Asker,
+    ) -> Result<Value, ApiError> {
+        let turn = match operation.only_reads() {
+            true => None,
+            false => Some(self.take_turn().await.ok_or_else(in_progress)?),
+        };
+        let work = move || {
+            let input = operation.check(input)?;
+            match turn {
+                None => self.read(operation, input),
+                Some(turn) => self.change(operation, input, &asker, turn),
+            }
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|error| {
+            tracing::error!(operation = operation.name(), %error, "an API operation broke off");
+            Err(Exception::InternalServiceError
+                .because("There was an internal error for Global Accelerator."))
+        })
+    }
+
+    async fn take_turn(&self) -> Option<OwnedMutexGuard<()>> {
+        timeout(PATIENCE, self.turn.clone().lock_owned()).await.ok()
+    }
+
+    fn read(&self, operation: Operation, input: Value) -> Result<Value, ApiError> {
+        let world = self.world();
+        let foreign = self.foreign();
+        operation.run(&mut self.context(&world, &foreign), input)
+    }
+
+    fn change(
+        &self,
+        operation: Operation,
+        input: Value,
+        asker: &Asker,
+        _turn: OwnedMutexGuard<()>,
+    ) -> Result<Value, ApiError> {
+        let attempt = Attempt::of(operation.name(), &input);
+        let resource = resource_of(&input);
+        let (answer, edits, touched) = {
+            let world = self.world();
+            let foreign = self.foreign();
+            let mut context = self.context(&world, &foreign);
+            if let Some(attempt) = &attempt
+                && let Some(answer) = attempt.answered(&world, context.now)?
+            {
+                return Ok(answer);
+            }
+            let answer = operation.run(&mut context, input)?;
+            let Context {
+                mut edits,
+                touched,
+                now,
+                ..
+            } = context;
+            if let Some(attempt) = attempt {
+                edits.extend(attempt.keep(answer.clone(), &world, now));
+            }
+            (answer, edits, touched)
+        };
+        self.commit(edits, touched)?;
+        audit::taken(asker, operation, &resource.unwrap_or_else(|| made(&answer)));
+        Ok(answer)
+    }
+
+    /// The store first, then memory, then whoever serves it.
+    fn commit(&self, edits: Vec<Edit>, touched: Option<AcceleratorId>) -> Result<(), ApiError> {
+        let changes: Vec<Change> = edits.iter().map(Edit::to_change).collect();
+        self.store.commit(&changes).map_err(|error| {
+            tracing::error!(%error, "the API's store takes no change");
+            Exception::InternalServiceError
+                .because("The change could not be stored, and was not made.")
+        })?;
+        let is_served = touched.is_some();
+        self.world
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .apply(edits, touched);
+        if is_served {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    fn world(&self) -> RwLockReadGuard<'_, World> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn context<'a>(
+        &'a self,
+        world: &'a World,
+        (config, foreign): &'a (Arc<Config>, Arc<World>),
+    ) -> Context<'a> {
+        Context {
+            world,
+            foreign,
+            settings: &self.settings,
+            config: config.clone(),
+            edge: &*self.edge,
+            now: Timestamp::now(),
+            served: self.served.load(Ordering::Acquire),
+            edits: Vec::new(),
+            touched: None,
+        }
+    }
+
+    /// What others made, read anew only when the configuration is another one.
+    fn foreign(&self) -> (Arc<Config>, Arc<World>) {
+        let config = self.edge.config();
+        let mut kept = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((of, world)) if Arc::ptr_eq(of, &config) => (config, world.clone()),
+            Some(_) | None => {
+                let world = Arc::new(foreign::world(&config, self.started));
+                *kept = Some((config.clone(), world.clone()));
+                (config, world)
+            }
+        }
+    }
+
+    /// The version of the world and what it asks for.
+    pub(crate) fn build(
+        &self,
+        publisher: &mut Publisher,
+        aliases: &[EndpointAlias],
+    ) -> (u64, Vec<Accelerator>) {
+        let world = self.world();
+        (
+            world.version,
+            publisher.build(&world, &self.settings, aliases),
+        )
+    }
+
+    /// The data path serves this version.
+    pub(crate) fn is_served(&self, version: u64) {
+        self.served.store(version, Ordering::Release);
+    }
+
+    /// Something changed since this was asked last.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(crate) fn advertised(&self) -> Vec<Ipv4Net> {
+        let world = self.world();
+        let advertised = world
+            .byoip
+            .iter()
+            .filter(|(_, record)| record.state == ByoipCidrState::Advertising);
+        advertised.map(|(net, _)| *net).collect()
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        self.world().addresses().collect()
+    }
+
+    /// Everything that the store holds, between two changes.
+    pub(crate) async fn export(self: Arc<Self>) -> Result<Export, ImportError> {
+        let turn = self.take_turn().await.ok_or(ImportError::Busy)?;
+        let work = move || {
+            let records = self.store.load();
+            drop(turn);
+            Ok(Export {
+                schema: SCHEMA,
+                records: records?,
+            })
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or(Err(ImportError::Busy))
+    }
+
+    /// Puts an export in the place of everything; gives the number of records.
+    pub(crate) async fn import(self: Arc<Self>, export: Export) -> Result<usize, ImportError> {
+        if export.schema != SCHEMA {
+            return Err(ImportError::Schema(export.schema));
+        }
+        let turn = self.take_turn().await.ok_or(ImportError::Busy)?;
+        let work = move || {
+            let mut world = World::load(&export.records)?;
+            let settled = world.settle();
+            let gone = self.store.load()?.into_iter().flat_map(|(table, rows)| {
+                rows.into_keys().map(move |key| Change {
+                    table,
+                    key,
+                    value: None,
+                })
+            });
+            let come = export.records.into_iter().flat_map(|(table, rows)| {
+                rows.into_iter().map(move |(key, value)| Change {
+                    table,
+                    key,
+                    value: Some(value),
+                })
+            });
+            let mut changes: Vec<Change> = gone.collect();
+            let old = changes.len();
+            changes.extend(come);
+            let count = changes.len() - old;
+            changes.extend(settled.iter().map(Edit::to_change));
+            self.store.commit(&changes)?;
+            world.apply(settled.into_iter().collect(), None);
+            let mut current = self.world.write().unwrap_or_else(PoisonError::into_inner);
+            world.succeed(&current);
+            *current = world;
+            drop(current);
+            self.changed.notify_one();
+            audit::imported(count);
+            drop(turn);
+            Ok(count)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or(Err(ImportError::Busy))
+    }
+}
+
+fn in_progress() -> ApiError {
+    let message =
+        "There's already a transaction in progress. Another transaction can't be processed.";
+    Exception::TransactionInProgress.because(message)
+}
+
+/// What a request is about, for the audit.
+fn resource_of(input: &Value) -> Option<String> {
+    let members = [
+        "EndpointGroupArn",
+        "ListenerArn",
+        "AcceleratorArn",
+        "AttachmentArn",
+        "ResourceArn",
+        "Cidr",
+    ];
+    members
+        .iter()
+        .find_map(|member| input.get(member)?.as_str())
+        .map(str::to_owned)
+}
+
+/// What a create has made.
+fn made(answer: &Value) -> String {
+    let first = answer
+        .as_object()
+        .and_then(|members| members.values().next());
+    let arn = first.and_then(|made| {
+        ["AcceleratorArn", "AttachmentArn"]
+            .iter()
+            .find_map(|member| made.get(member)?.as_str())
+    });
+    arn.unwrap_or_default().to_owned()
+}

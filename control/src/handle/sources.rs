@@ -1,0 +1,73 @@
+//! What other sources than the file ask of the controller, and what they see of their endpoints.
+
+use std::collections::HashMap;
+
+use portolan_config::health::HealthState;
+use portolan_config::model::{Accelerator, Protocol, Source};
+use portolan_config::units::{AcceleratorName, EndpointId, PortSet};
+
+use super::{Command, ControlHandle, DrainError};
+use crate::health_view;
+use crate::sources::beside;
+
+/// How an endpoint fares, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointHealth {
+    /// Its health.
+    pub state: HealthState,
+    /// Why it is not up.
+    pub reason: Option<String>,
+}
+
+impl ControlHandle {
+    /// Puts a source's accelerators in the place of those that it asked for before, and returns when the data path serves
+    /// them: the generation of the snapshot. `None` when the controller has ended.
+    pub async fn set_accelerators(
+        &self,
+        source: Source,
+        accelerators: Vec<Accelerator>,
+    ) -> Option<u64> {
+        let command = |reply| Command::Accelerators(source, accelerators, reply);
+        self.ask(command, DrainError::Ended).await.ok()
+    }
+
+    /// The endpoints of a group of a source's accelerator; empty when it is not served.
+    pub fn endpoint_health(
+        &self,
+        (source, accelerator): (Source, &AcceleratorName),
+        (protocol, ports): (Protocol, &PortSet),
+        region: &str,
+    ) -> HashMap<EndpointId, EndpointHealth> {
+        let published = self.shared.published.load();
+        let (layout, health) = (&published.layout, &published.health);
+        let of_source = |index: usize| {
+            published
+                .config
+                .accelerators
+                .get(index)
+                .is_some_and(|a| a.source == source)
+        };
+        let renamed = beside(accelerator, source);
+        let listener = layout.listeners.iter().find(|listener| {
+            (listener.accelerator == *accelerator || listener.accelerator == renamed)
+                && listener.protocol == protocol
+                && listener.ports == *ports
+                && of_source(listener.accelerator_index)
+        });
+        let group = listener.and_then(|listener| {
+            listener
+                .groups
+                .iter()
+                .find(|group| group.region.as_str() == region)
+        });
+        let endpoints = group.map_or(&[][..], |group| &group.endpoints);
+        let of = |endpoint| EndpointHealth {
+            state: health_view::of_endpoint(endpoint, health),
+            reason: health_view::reason(endpoint, health, &layout.targets),
+        };
+        endpoints
+            .iter()
+            .map(|endpoint| (endpoint.id.clone(), of(endpoint)))
+            .collect()
+    }
+}
