@@ -9,6 +9,8 @@ peers=(
     "nginx:nginx-light:PROXY protocol read by nginx"
     "dnsdist:dnsdist:PROXY protocol read by dnsdist"
     "unbound:unbound:PROXY protocol read by unbound"
+    "kdig:knot-dnsutils:a DNS client over UDP"
+    "dnsperf:dnsperf:DNS load over UDP"
     "redis-server:redis-server:a server of a real protocol through the edge"
     "redis-cli:redis-tools:a client of a real protocol through the edge"
     "curl:curl:HTTP and PROXY headers by curl"

@@ -12,9 +12,7 @@ use pingora_limits::rate::Rate;
 use portolan_config::model::{Limits, ListenerSettings};
 use portolan_config::stats::{EdgeStats, Limit, ListenerStats};
 
-/// What a flow of UDP takes of `[limits] flow_table`: its entry with its part of the index, and as much again for what the allocator
-/// keeps while the table grows.
-const DATAGRAM_FLOW_BYTES: u64 = 256;
+use crate::udp;
 
 /// Rates are a second's.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
@@ -44,7 +42,7 @@ impl Gate {
             datagram_flows: AtomicU32::new(0),
             max_datagram_flows: match limits.flow_table {
                 0 => u32::MAX,
-                bytes => u32::try_from(bytes / DATAGRAM_FLOW_BYTES).unwrap_or(u32::MAX),
+                bytes => u32::try_from(bytes / udp::FLOW_BYTES).unwrap_or(u32::MAX),
             },
             asked_max_flows: limits.max_flows,
         }

@@ -1,4 +1,4 @@
-//! One question over TCP and its answer: enough to see through the eyes of a DNS server.
+//! One question and its answer: enough to see through the eyes of a DNS server.
 
 use std::io;
 
@@ -14,8 +14,8 @@ pub struct Answer {
     pub last: [u8; 4],
 }
 
-/// Asks for the address of `name` over a connection.
-pub async fn ask(mut stream: TcpStream, name: &str) -> io::Result<Answer> {
+/// A question for the address of `name`.
+pub fn question(name: &str) -> Vec<u8> {
     let mut question = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         question.push(label.len() as u8);
@@ -23,11 +23,22 @@ pub async fn ask(mut stream: TcpStream, name: &str) -> io::Result<Answer> {
     }
     // The root, type A, class IN.
     question.extend_from_slice(&[0, 0, 1, 0, 1]);
+    question
+}
+
+/// Reads an answer as far as tests need it.
+pub fn read(answer: &[u8]) -> Answer {
+    let last = answer.last_chunk().copied().unwrap_or_default();
+    let code = answer.get(3).map_or(u8::MAX, |flags| flags & 0x0f);
+    Answer { code, last }
+}
+
+/// Asks for the address of `name` over a connection.
+pub async fn ask(mut stream: TcpStream, name: &str) -> io::Result<Answer> {
+    let question = question(name);
     stream.write_u16(question.len() as u16).await?;
     stream.write_all(&question).await?;
     let mut answer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut answer).await?;
-    let last = answer.last_chunk().copied().unwrap_or_default();
-    let code = answer.get(3).map_or(u8::MAX, |flags| flags & 0x0f);
-    Ok(Answer { code, last })
+    Ok(read(&answer))
 }

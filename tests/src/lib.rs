@@ -5,6 +5,7 @@
 
 pub mod binary;
 pub mod client;
+pub mod datagram;
 pub mod deadline;
 pub mod dns;
 pub mod edge;

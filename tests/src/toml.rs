@@ -75,6 +75,11 @@ pub fn shop(at: SocketAddr, lines: &str, groups: &[Group]) -> String {
     accelerator("shop", &[at], &at.port().to_string(), lines, groups)
 }
 
+/// The same with UDP, under groups of endpoints that are asked nothing unless they say what.
+pub fn datagrams(at: SocketAddr, lines: &str, groups: &[Group]) -> String {
+    shop(at, lines, groups).replace("protocol = \"TCP\"\nports", "protocol = \"UDP\"\nports")
+}
+
 /// An accelerator with one TCP listener: its addresses, its ports as in the file, further lines, its groups.
 pub fn accelerator(
     name: &str,

@@ -131,6 +131,7 @@ impl<C> Table<C> {
         size_of::<Flow<C>>() + 2 * (size_of::<FlowId>() + 1) * 8 / 7;
 
     /// Flows.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.flows.len()
     }
