@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{check, demo, drain, run, status, why};
+use crate::{check, demo, drain, run, status, store, why};
 
 /// Exit code: done, nothing to say.
 pub(crate) const EXIT_DONE: u8 = 0;
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Drain(drain::DrainArgs),
     /// Take a drain back
     Undrain(drain::UndrainArgs),
+    /// What the API made, as JSON: out of the running edge, and back into it
+    Store(store::Args),
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use anyhow::Context;
 use portolan_config::explain::Explanation;
 use portolan_config::file::Loaded;
-use portolan_config::model::{Config, Protocol};
+use portolan_config::model::{Config, Protocol, Source};
 use portolan_config::signal::{Signal, SignalSink};
 use portolan_config::snapshot::Snapshot;
 use portolan_config::stats::EdgeStats;
 use portolan_control::admin::{Admin, AdminOptions};
+use portolan_control::api::{Api, ApiHandle, Opened};
 use portolan_control::data_plane::{Binding, DataPlane};
 use portolan_control::event::EventKind;
 use portolan_control::flow_log::FlowLog;
@@ -58,12 +59,20 @@ pub(crate) struct Assembly {
     services: JoinSet<()>,
     /// Ends the pages; what else the services do goes on.
     pages_end: CancellationToken,
+    api: Option<ApiHandle>,
 }
 
 /// The HTTP servers, not begun yet.
 struct Pages {
     admin: (Admin, TcpListener),
     readiness: Option<TcpListener>,
+    api: Option<(ApiState, TcpListener)>,
+}
+
+/// The API on its way: a successor has its records only when the predecessor lets the store go.
+enum ApiState {
+    Ready(Api),
+    WaitsForStore(Config),
 }
 
 /// A socket that is listened on beside the data path's: its kind, where the file puts it, and a copy for a successor.
@@ -92,7 +101,25 @@ impl Assembly {
         } = parts;
         let succeeds = inherited.is_some();
         let mut inherited = inherited.unwrap_or_default();
-        let Loaded { config, warnings } = loaded;
+        let Loaded {
+            mut config,
+            warnings,
+        } = loaded;
+        let api_socket = config.api.as_ref().map(|api| {
+            let inherited = inherited.door(SocketKind::Api, api.listen);
+            inherited.map_or_else(|| bind_api(api.listen), Ok)
+        });
+        let api_socket = api_socket.transpose()?;
+        let listen_api = config.api.as_ref().map(|api| api.listen);
+        let file = config.clone();
+        let opened = match succeeds {
+            true => None,
+            false => Opened::open(&config).context("the API cannot start")?,
+        };
+        if let Some(opened) = &opened {
+            let made = opened.accelerators(&config);
+            config.accelerators.extend(made);
+        }
         let flow_log = Arc::new(start_flow_log(&config)?);
         let (sender, signals) = mpsc::channel(PENDING_SIGNALS);
         let queue = Arc::new(SignalQueue {
@@ -138,11 +165,20 @@ impl Assembly {
         if let Some((listen, socket)) = &ready {
             doors.push(Door::of(SocketKind::Readiness, *listen, socket)?);
         }
+        if let (Some(socket), Some(listen)) = (&api_socket, listen_api) {
+            doors.push(Door::of(SocketKind::Api, listen, socket)?);
+        }
         let page = Admin::new(AdminOptions {
             control: control.clone(),
             flow_log: Arc::clone(&flow_log),
             token_file,
         })?;
+        let api = opened.map(|opened| Api::new(opened, control.clone()));
+        let handle = api.as_ref().map(Api::handle);
+        if let Some(handle) = &handle {
+            page.share_api(handle.clone());
+        }
+        let api = api.map_or(ApiState::WaitsForStore(file), ApiState::Ready);
         let mut services = JoinSet::new();
         services.spawn(follow_reloads(control.clone(), Arc::clone(&flow_log)));
         Ok(Self {
@@ -153,18 +189,33 @@ impl Assembly {
             pages: Some(Pages {
                 admin: (page, admin),
                 readiness: ready.map(|(_, socket)| socket),
+                api: api_socket.map(|socket| (api, socket)),
             }),
             services,
             pages_end: CancellationToken::new(),
+            api: handle,
         })
     }
 
     /// Opens the doors: listeners, admin, readiness.
     pub(crate) fn open(&mut self) {
         self.plane.release();
-        let Some(Pages { admin, readiness }) = self.pages.take() else {
+        let Some(pages) = self.pages.take() else {
             return;
         };
+        let Pages {
+            admin,
+            readiness,
+            api,
+        } = pages;
+        if let Some((ApiState::Ready(api), listener)) = api {
+            let end = self.pages_end.clone();
+            self.services.spawn(async move {
+                if let Err(error) = api.serve(listener, end).await {
+                    error!(%error, "the API's listener has ended");
+                }
+            });
+        }
         let (end, (page, listener)) = (self.pages_end.clone(), admin);
         self.services.spawn(async move {
             if let Err(error) = page.serve(listener, end).await {
@@ -178,6 +229,44 @@ impl Assembly {
                     error!(%error, "the readiness listener has ended");
                 }
             });
+        }
+    }
+
+    /// Takes the API's records over from a predecessor that has let the store go, and serves what they ask for.
+    pub(crate) async fn take_store(&mut self) -> anyhow::Result<()> {
+        let Some(Pages {
+            api: Some((state, _)),
+            admin: (page, _),
+            ..
+        }) = &mut self.pages
+        else {
+            return Ok(());
+        };
+        let ApiState::WaitsForStore(config) = state else {
+            return Ok(());
+        };
+        let opened = Opened::open(config).context("the API cannot start")?;
+        let Some(opened) = opened else { return Ok(()) };
+        let made = opened.accelerators(config);
+        self.control.set_accelerators(Source::Api, made).await;
+        let api = Api::new(opened, self.control.clone());
+        page.share_api(api.handle());
+        self.api = Some(api.handle());
+        *state = ApiState::Ready(api);
+        Ok(())
+    }
+
+    /// Lets the store go, so that a successor can open it; until it is taken back, the API changes nothing.
+    pub(crate) async fn release_store(&self) {
+        if let Some(api) = &self.api {
+            api.release().await;
+        }
+    }
+
+    /// Undoes [`Assembly::release_store`].
+    pub(crate) async fn take_store_back(&self) {
+        if let Some(api) = &self.api {
+            api.take_back().await;
         }
     }
 
@@ -341,6 +430,11 @@ fn start_flow_log(config: &Config) -> anyhow::Result<FlowLog> {
 fn bind_readiness(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     bind_shared(listen)
         .with_context(|| format!("[readiness] listen = \"{listen}\" cannot be bound"))
+}
+
+/// Without SO_REUSEPORT: a second process must not get it.
+fn bind_api(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(listen).with_context(|| format!("[api] listen = \"{listen}\" cannot be bound"))
 }
 
 /// With SO_REUSEPORT, so that a wildcard may stand beside a listener that names an address with the same port.

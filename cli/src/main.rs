@@ -11,6 +11,7 @@ mod logging;
 mod owner;
 mod run;
 mod status;
+mod store;
 mod table;
 mod upgrade;
 mod why;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Why(args) => why::run(&args),
         Command::Drain(args) => drain::drain(&args),
         Command::Undrain(args) => drain::undrain(&args),
+        Command::Store(args) => store::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("portolan: {error:#}");

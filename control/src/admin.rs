@@ -7,6 +7,7 @@ mod connections;
 mod drain;
 mod events;
 mod guard;
+mod store;
 mod token;
 mod why;
 
@@ -18,7 +19,7 @@ mod tests;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -38,6 +39,7 @@ use self::answer::{Json, Refusal};
 use self::guard::Guard;
 use self::token::Token;
 use crate::ControlHandle;
+use crate::api::ApiHandle;
 use crate::flow_log::FlowLog;
 use crate::handle::{ReloadError, ReloadOutcome};
 use crate::metrics::Metrics;
@@ -78,6 +80,8 @@ struct Shared {
     event_streams: Arc<Semaphore>,
     /// One scrape at a time: each may take a core for tens of milliseconds.
     scraping: Mutex<()>,
+    /// Empty without an API, and until it is there.
+    api: OnceLock<ApiHandle>,
 }
 
 type Core = State<Arc<Shared>>;
@@ -98,8 +102,15 @@ impl Admin {
                 token,
                 event_streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
                 scraping: Mutex::new(()),
+                api: OnceLock::new(),
             }),
         })
+    }
+
+    /// Lets the store of an API be exported and imported.
+    pub fn share_api(&self, api: ApiHandle) {
+        // One process has one.
+        let _ = self.shared.api.set(api);
     }
 
     /// Answers on `listener` until `stop` is cancelled, or the future is dropped, which also ends every connection. Must be polled within
@@ -124,6 +135,12 @@ impl Admin {
             .route("/api/v1/pop/drain", post(drain::drain_pop))
             .route("/api/v1/pop/undrain", post(drain::undrain_pop))
             .route("/api/v1/reload", post(reload))
+            .route(
+                "/api/v1/store",
+                get(store::export)
+                    .post(store::import)
+                    .layer(DefaultBodyLimit::max(store::BODY_LIMIT)),
+            )
             .layer(middleware::from_fn_with_state(guard.clone(), guard::token))
             // Below here without a token: nothing of it tells more than whether the PoP is up.
             .route("/", get(dashboard))

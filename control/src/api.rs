@@ -16,6 +16,7 @@ mod errors;
 mod foreign;
 mod health;
 mod idempotency;
+mod keeper;
 mod limiter;
 mod operations;
 mod paging;
@@ -39,18 +40,20 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use portolan_config::model::{Accelerator, Config};
+use tokio_util::sync::CancellationToken;
 
 pub use self::engine::ImportError;
 pub use self::sigv4::KeyError;
 pub use self::world::BadRecord;
 
 use self::engine::Engine;
+use self::keeper::Keeper;
 use self::publisher::Publisher;
 use self::settings::Settings;
 use self::sigv4::Keys;
 use self::world::World;
 use crate::ControlHandle;
-use crate::store::{Embedded, Export, Store, StoreError};
+use crate::store::{Embedded, Export, StoreError};
 
 /// Why the API cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +78,7 @@ pub enum ApiError {
 pub struct Opened {
     settings: Settings,
     keys: Keys,
-    store: Arc<dyn Store>,
+    keeper: Keeper,
     world: World,
 }
 
@@ -86,12 +89,13 @@ impl Opened {
             return Ok(None);
         };
         let keys = Keys::read(&api.credentials)?;
-        let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.store)?);
-        let world = load(&*store, &config.store)?;
+        let path = config.store.clone();
+        let keeper = Keeper::open(move || Ok(Arc::new(Embedded::open(&path)?)))?;
+        let world = load(&keeper, &config.store)?;
         Ok(Some(Opened {
             settings: Settings::of(api),
             keys,
-            store,
+            keeper,
             world,
         }))
     }
@@ -102,15 +106,15 @@ impl Opened {
     }
 }
 
-fn load(store: &dyn Store, path: &Path) -> Result<World, ApiError> {
-    let records = store.load()?;
+fn load(keeper: &Keeper, path: &Path) -> Result<World, ApiError> {
+    let records = keeper.load()?;
     let loaded = World::load(&records);
     let mut world = loaded.map_err(|source| ApiError::Record {
         path: path.display().to_string(),
         source,
     })?;
     if let Some(edit) = world.settle() {
-        store.commit(&[edit.to_change()])?;
+        keeper.commit(&[edit.to_change()])?;
         world.apply(vec![edit], None);
     }
     Ok(world)
@@ -133,7 +137,7 @@ impl Api {
         let Opened {
             settings,
             keys,
-            store,
+            keeper,
             world,
         } = opened;
         if keys.is_open() {
@@ -143,7 +147,7 @@ impl Api {
         }
         let engine = Arc::new(Engine::new(
             settings,
-            store,
+            keeper,
             world,
             Arc::new(control.clone()),
         ));
@@ -159,8 +163,9 @@ impl Api {
         ApiHandle(self.engine.clone())
     }
 
-    /// Answers on `listener` until the future is dropped, which also ends every connection. Must be polled within a tokio runtime.
-    pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
+    /// Answers on `listener` until `stop` is cancelled or the future is dropped, which ends every connection; a change under way is
+    /// made whole all the same. Must be polled within a tokio runtime.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
         let Api {
             engine,
             keys,
@@ -168,7 +173,10 @@ impl Api {
         } = self;
         let mut publishing = tokio::task::JoinSet::new();
         publishing.spawn(publisher::run(engine.clone(), control));
-        wire::serve(listener, engine, keys).await
+        tokio::select! {
+            ended = wire::serve(listener, engine, keys) => ended,
+            () = stop.cancelled() => Ok(()),
+        }
     }
 }
 
@@ -181,6 +189,16 @@ impl ApiHandle {
     /// Puts an export in the place of everything that the store holds.
     pub async fn import(&self, export: Export) -> Result<usize, ImportError> {
         self.0.clone().import(export).await
+    }
+
+    /// Lets the store go, so that another process can open it. What wants to change something waits, and is refused in the end.
+    pub async fn release(&self) {
+        self.0.release().await;
+    }
+
+    /// Undoes [`ApiHandle::release`].
+    pub async fn take_back(&self) {
+        self.0.clone().take_back().await;
     }
 
     /// Ranges that were brought along and are advertised: what an announcer of this edge announces.

@@ -102,6 +102,9 @@ pub enum StoreError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// It was let go for a successor.
+    #[error("the store is with the successor of this process")]
+    Released,
     /// The disk or the file failed.
     #[error("{}: {source}", path.display())]
     Failed {

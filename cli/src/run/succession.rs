@@ -36,6 +36,7 @@ pub(super) async fn take_over(
     }
     takeover.ready().await?;
     edge.control.take_over().await;
+    edge.take_store().await?;
     edge.open();
     takeover.serving().await?;
     notify::main_pid(std::process::id());
@@ -47,10 +48,12 @@ pub(super) async fn take_over(
 /// Lets a successor serve. False when it does not, and everything is as before.
 pub(super) async fn hand_over(edge: &Assembly, successor: &Successor) -> bool {
     edge.control.hand_over().await;
+    edge.release_store().await;
     match successor.begin().await {
         Ok(()) => true,
         Err(error) => {
             warn!(%error, pid = successor.pid(), "no upgrade, serving on");
+            edge.take_store_back().await;
             edge.control.take_back().await;
             false
         }

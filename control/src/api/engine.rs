@@ -18,6 +18,7 @@ use super::edge::Edge;
 use super::errors::{ApiError, Exception};
 use super::foreign;
 use super::idempotency::Attempt;
+use super::keeper::Keeper;
 use super::operations::Operation;
 use super::publisher::Publisher;
 use super::records::Edit;
@@ -25,7 +26,7 @@ use super::settings::Settings;
 use super::shapes::byoip::ByoipCidrState;
 use super::time::Timestamp;
 use super::world::{BadRecord, World};
-use crate::store::{Change, Export, SCHEMA, Store, StoreError};
+use crate::store::{Change, Export, SCHEMA, StoreError};
 
 /// How long a change waits for those before it. A commit takes milliseconds, so who waits longer meets a sick disk.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,7 +51,9 @@ pub enum ImportError {
 /// The API's state.
 pub(crate) struct Engine {
     settings: Settings,
-    store: Arc<dyn Store>,
+    keeper: Keeper,
+    /// Held while the store is let go.
+    released: Mutex<Option<OwnedMutexGuard<()>>>,
     edge: Arc<dyn Edge>,
     /// Held for moments: nothing waits for a disk while it has this.
     world: RwLock<World>,
@@ -68,13 +71,14 @@ impl Engine {
     /// Over a world that the store holds.
     pub(crate) fn new(
         settings: Settings,
-        store: Arc<dyn Store>,
+        keeper: Keeper,
         world: World,
         edge: Arc<dyn Edge>,
     ) -> Engine {
         Engine {
             settings,
-            store,
+            keeper,
+            released: Mutex::new(None),
             edge,
             served: AtomicU64::new(world.version),
             world: RwLock::new(world),
@@ -159,7 +163,7 @@ impl Engine {
     /// The store first, then memory, then whoever serves it.
     fn commit(&self, edits: Vec<Edit>, touched: Option<AcceleratorId>) -> Result<(), ApiError> {
         let changes: Vec<Change> = edits.iter().map(Edit::to_change).collect();
-        self.store.commit(&changes).map_err(|error| {
+        self.keeper.commit(&changes).map_err(|error| {
             tracing::error!(%error, "the API's store takes no change");
             Exception::InternalServiceError
                 .because("The change could not be stored, and was not made.")
@@ -247,11 +251,33 @@ impl Engine {
         self.world().addresses().collect()
     }
 
+    /// Lets the store go between two changes, and makes none from here on.
+    pub(crate) async fn release(&self) {
+        let turn = self.turn.clone().lock_owned().await;
+        self.keeper.release();
+        *self.released.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+    }
+
+    /// Opens the store again, and goes on making changes. If it cannot be opened each of them is refused.
+    pub(crate) async fn take_back(self: Arc<Self>) {
+        let work = move || {
+            if let Err(error) = self.keeper.take_back() {
+                tracing::error!(%error, "the API's store cannot be opened again: nothing can be changed");
+            }
+            self.released
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+        };
+        // It only opens a file; should it panic, changes go on being refused.
+        let _ = tokio::task::spawn_blocking(work).await;
+    }
+
     /// Everything that the store holds, between two changes.
     pub(crate) async fn export(self: Arc<Self>) -> Result<Export, ImportError> {
         let turn = self.take_turn().await.ok_or(ImportError::Busy)?;
         let work = move || {
-            let records = self.store.load();
+            let records = self.keeper.load();
             drop(turn);
             Ok(Export {
                 schema: SCHEMA,
@@ -272,7 +298,7 @@ impl Engine {
         let work = move || {
             let mut world = World::load(&export.records)?;
             let settled = world.settle();
-            let gone = self.store.load()?.into_iter().flat_map(|(table, rows)| {
+            let gone = self.keeper.load()?.into_iter().flat_map(|(table, rows)| {
                 rows.into_keys().map(move |key| Change {
                     table,
                     key,
@@ -291,7 +317,7 @@ impl Engine {
             changes.extend(come);
             let count = changes.len() - old;
             changes.extend(settled.iter().map(Edit::to_change));
-            self.store.commit(&changes)?;
+            self.keeper.commit(&changes)?;
             world.apply(settled.into_iter().collect(), None);
             let mut current = self.world.write().unwrap_or_else(PoisonError::into_inner);
             world.succeed(&current);
