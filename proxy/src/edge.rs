@@ -210,7 +210,7 @@ impl Edge {
         )
     }
 
-    /// Empties and closes all listening sockets; the flows go on.
+    /// Empties and closes all listening sockets; the flows go on. When this returns, every flow that there will be is counted.
     pub fn stop_accepting(&self) {
         let mut listening = self.listening();
         listening.closed = true;
@@ -219,7 +219,11 @@ impl Edge {
             bound.sockets.clear();
         }
         drop(listening);
-        self.tell(|| Command::StopAccepting);
+        let (sender, stopped) = channel();
+        self.tell(|| Command::StopAccepting(sender.clone()));
+        drop(sender);
+        // Ends when the last worker has dropped its sender: done, or dead.
+        stopped.into_iter().for_each(drop);
     }
 
     /// Resets what is left and ends the workers.

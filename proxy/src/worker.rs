@@ -84,7 +84,7 @@ pub(crate) enum Command {
     /// Empty this socket and close it.
     Close { bind: SocketAddr },
     /// Empty and close all of them.
-    StopAccepting,
+    StopAccepting(Sender<()>),
     /// What UDP is told.
     Udp(udp::Command),
     /// Hand the established flows over.
@@ -351,7 +351,7 @@ impl Worker {
                 Command::Open { bind, socket, door } => self.open_entrance(bind, socket, &door),
                 Command::Assign { bind, door } => self.assign_entrance(bind, &door),
                 Command::Close { bind } => self.close_entrances(|entrance| entrance.bind == bind),
-                Command::StopAccepting => {
+                Command::StopAccepting(_done) => {
                     self.close_entrances(|_| true);
                     self.udp.stop_accepting();
                 }
