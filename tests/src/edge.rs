@@ -24,6 +24,7 @@ pub struct Edge {
 pub struct Start {
     toml: String,
     descriptors: Option<u32>,
+    environment: Vec<(String, String)>,
 }
 
 impl Edge {
@@ -37,6 +38,7 @@ impl Edge {
         Start {
             toml: toml.to_owned(),
             descriptors: None,
+            environment: Vec::new(),
         }
     }
 
@@ -192,7 +194,7 @@ impl Edge {
         } = self;
         process.signal("TERM");
         process.end(PATIENCE).await;
-        let process = spawn(directory.path(), None);
+        let process = spawn(directory.path(), None, &[], &[]);
         let mut edge = Edge {
             process,
             admin,
@@ -207,7 +209,37 @@ impl Edge {
     /// # Panics
     /// When it cannot be started.
     pub fn second(&self) -> Process {
-        spawn(self.directory.path(), None)
+        spawn(self.directory.path(), None, &[], &[])
+    }
+
+    /// Starts `portolan run --upgrade` on this edge's own file, and waits for nothing.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn successor(&self, more: &[&str]) -> Process {
+        let arguments = [&["--upgrade"], more].concat();
+        spawn(self.directory.path(), None, &arguments, &[])
+    }
+
+    /// Upgrades: another process is this edge from here on. Gives the one before, which goes on for as long as it has flows.
+    ///
+    /// # Panics
+    /// When the new process does not take over.
+    pub async fn upgrade(&mut self, more: &[&str]) -> Process {
+        let mut successor = self.successor(more);
+        eventually("the successor serves", PATIENCE, async || {
+            if let Some(status) = successor.ended() {
+                panic!("the successor ended with {status}:\n{}", successor.output());
+            }
+            successor.output().contains(" serving pop=").then_some(())
+        })
+        .await;
+        std::mem::replace(&mut self.process, successor)
+    }
+
+    /// Where upgrades are asked for.
+    pub fn upgrade_socket(&self) -> PathBuf {
+        self.directory.path().join("portolan.state.json.sock")
     }
 
     async fn until_ready(&mut self) {
@@ -230,6 +262,12 @@ impl Start {
         self
     }
 
+    /// With a variable in its environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Start {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn ready(self) -> Edge {
         let mut edge = self.unready();
@@ -249,7 +287,7 @@ impl Start {
             complete(&self.toml, admin),
         )
         .expect("it is writable");
-        let process = spawn(directory.path(), self.descriptors);
+        let process = spawn(directory.path(), self.descriptors, &[], &self.environment);
         Edge {
             process,
             admin,
@@ -258,7 +296,12 @@ impl Start {
     }
 }
 
-fn spawn(directory: &Path, descriptors: Option<u32>) -> Process {
+fn spawn(
+    directory: &Path,
+    descriptors: Option<u32>,
+    more: &[&str],
+    environment: &[(String, String)],
+) -> Process {
     let mut command = match descriptors {
         None => Command::new(binary::portolan()),
         Some(limit) => {
@@ -270,6 +313,7 @@ fn spawn(directory: &Path, descriptors: Option<u32>) -> Process {
     };
     command
         .args(["run", "--config", "portolan.toml"])
+        .args(more)
         .current_dir(directory);
     // An operator's shell must not change what is tested.
     for (name, _) in std::env::vars_os() {
@@ -280,6 +324,7 @@ fn spawn(directory: &Path, descriptors: Option<u32>) -> Process {
             command.env_remove(name);
         }
     }
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     Process::spawn("portolan run", &mut command)
 }
 
