@@ -3,6 +3,7 @@
 //! Every test process has loopback addresses of its own, so tests run in parallel, and beside those of another checkout. Nothing sleeps:
 //! whoever waits, waits with [`deadline`].
 
+pub mod api;
 pub mod binary;
 pub mod client;
 pub mod datagram;

@@ -65,6 +65,7 @@ pub(crate) struct Engine {
     /// What others made, and the configuration that it was read from.
     foreign: Mutex<Option<(Arc<Config>, Arc<World>)>>,
     started: Timestamp,
+    patience: Duration,
 }
 
 impl Engine {
@@ -86,7 +87,14 @@ impl Engine {
             changed: Notify::new(),
             foreign: Mutex::new(None),
             started: Timestamp::now(),
+            patience: PATIENCE,
         }
+    }
+
+    /// Waits no longer than this for its turn.
+    #[cfg(test)]
+    pub(crate) fn with_patience(self, patience: Duration) -> Engine {
+        Engine { patience, ..self }
     }
 
     /// Carries an operation out. Goes on when its caller has gone: a change is taken whole or not at all.
@@ -116,7 +124,9 @@ impl Engine {
     }
 
     async fn take_turn(&self) -> Option<OwnedMutexGuard<()>> {
-        timeout(PATIENCE, self.turn.clone().lock_owned()).await.ok()
+        timeout(self.patience, self.turn.clone().lock_owned())
+            .await
+            .ok()
     }
 
     fn read(&self, operation: Operation, input: Value) -> Result<Value, ApiError> {

@@ -1,1 +1,7 @@
-//! Tests of the API over a fake edge.
+//! The API without wire and controller: operations over a store in memory and an edge that says what the test wants.
+
+mod custom_routing;
+mod errors;
+mod fake;
+mod lifecycle;
+mod random;
