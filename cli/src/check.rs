@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::args::{EXIT_DONE, EXIT_INVALID_FILE};
 use crate::client::{print, print_json};
-use crate::limits::{self, Effective};
+use crate::limits::{self, Effective, Unmet};
 use crate::table::{Paint, Style};
 
 use self::summary::summary;
@@ -45,6 +45,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     // Raised as `run` raises it, so that the figures are those of a `run` by this user.
     let descriptors = limits::raise_descriptors();
+    if let Some(unmet) = Unmet::of(&loaded.config.limits, descriptors) {
+        eprintln!("{}: {unmet}", args.config.display());
+        if args.json {
+            print_json(&Report::unmet(args, &unmet))?;
+        }
+        return Ok(ExitCode::from(EXIT_INVALID_FILE));
+    }
     let effective = Effective {
         descriptors,
         max_flows: effective_max_flows(&loaded.config.limits) as usize,
@@ -95,7 +102,7 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct Finding {
-    /// `null` when the file could not be read at all, like the two that follow.
+    /// `null` when the file could not be read at all, like the two that follow, or when it asks for what this host does not have.
     line: Option<usize>,
     column: Option<usize>,
     key: Option<String>,
@@ -135,6 +142,24 @@ impl Report {
             file: args.config.display().to_string(),
             errors,
             more_errors,
+            warnings: Vec::new(),
+            limits: Vec::new(),
+        }
+    }
+
+    /// Right, but not on this host.
+    fn unmet(args: &Args, unmet: &Unmet) -> Self {
+        Report {
+            valid: false,
+            file: args.config.display().to_string(),
+            errors: vec![Finding {
+                line: None,
+                column: None,
+                key: Some(unmet.key().to_owned()),
+                what: unmet.what(),
+                remedy: Some(unmet.remedy()),
+            }],
+            more_errors: 0,
             warnings: Vec::new(),
             limits: Vec::new(),
         }

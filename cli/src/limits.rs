@@ -34,22 +34,59 @@ pub(crate) fn raise_descriptors() -> Descriptors {
     }
 }
 
-/// Why an explicit cap cannot be met; `None` when it can.
-pub(crate) fn unmet(limits: &Limits, descriptors: Descriptors) -> Option<String> {
-    let possible = effective_max_flows(&Limits {
-        max_flows: 0,
-        ..*limits
-    });
-    (limits.max_flows > possible).then(|| {
-        format!(
-            "[limits] max_flows = {}: the descriptor limit of {} carries {possible} flows; raise it (LimitNOFILE=, ulimit -n) to \
-             {} or more, or lower max_flows",
-            limits.max_flows,
-            descriptors.soft,
-            u64::from(limits.max_flows) * 2 + 512,
-        )
-    })
+/// An explicit cap that this process cannot carry: an error of the file on this host, for who asks for a cap counts on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unmet {
+    asked: u32,
+    carried: u32,
+    descriptors: u64,
 }
+
+impl Unmet {
+    /// What is wrong with `limits`, if anything is.
+    pub(crate) fn of(limits: &Limits, descriptors: Descriptors) -> Option<Self> {
+        let uncapped = Limits {
+            max_flows: 0,
+            ..*limits
+        };
+        let carried = effective_max_flows(&uncapped);
+        (limits.max_flows > carried).then_some(Self {
+            asked: limits.max_flows,
+            carried,
+            descriptors: descriptors.soft,
+        })
+    }
+
+    /// The key.
+    pub(crate) fn key(&self) -> &'static str {
+        "limits.max_flows"
+    }
+
+    /// What is wrong.
+    pub(crate) fn what(&self) -> String {
+        let Self {
+            asked,
+            carried,
+            descriptors,
+        } = self;
+        format!("{asked} is more than the {carried} flows that {descriptors} descriptors carry")
+    }
+
+    /// What helps.
+    pub(crate) fn remedy(&self) -> String {
+        let needed = u64::from(self.asked) * 2 + RESERVED;
+        format!("allow {needed} descriptors (LimitNOFILE=, ulimit -Hn), or lower it")
+    }
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.key(), self.what(), self.remedy())
+    }
+}
+
+/// Descriptors that are not flows' in the remedy: what the data path keeps back.
+const RESERVED: u64 = 512;
 
 /// Every limit in force.
 pub(crate) struct Effective<'a> {
@@ -235,6 +272,31 @@ mod tests {
         protocol = "TCP"
         ports = [9090]
     "#;
+
+    #[test]
+    fn a_cap_that_descriptors_cannot_carry_is_an_error_with_both_figures() {
+        let descriptors = Descriptors {
+            started_with: 1024,
+            soft: 1024,
+            hard: 1024,
+        };
+        let limits = |max_flows| Limits {
+            max_flows,
+            ..Limits::default()
+        };
+        assert_eq!(Unmet::of(&limits(0), descriptors), None);
+        assert_eq!(Unmet::of(&limits(1), descriptors), None);
+        let unmet = Unmet::of(&limits(u32::MAX), descriptors)
+            .unwrap()
+            .to_string();
+        for figure in [
+            "limits.max_flows: 4294967295",
+            "1024 descriptors",
+            "allow 8589935102",
+        ] {
+            assert!(unmet.contains(figure), "{unmet}");
+        }
+    }
 
     #[test]
     fn the_table_says_what_is_in_force_and_what_decides_it() {

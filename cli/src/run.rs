@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 use self::signals::{Asked, Signals};
 use crate::args::{EXIT_ALREADY_RUNNING, EXIT_DONE, EXIT_FAILED, EXIT_INVALID_FILE};
 use crate::assembly::{Assembly, Parts};
-use crate::limits::{self, Descriptors, Effective};
+use crate::limits::{self, Descriptors, Effective, Unmet};
 use crate::upgrade::{self, Inherited, Offering, SocketKind, Takeover};
 use crate::{logging, owner};
 
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         warn!("{warning}");
     }
     let descriptors = limits::raise_descriptors();
-    if let Some(error) = limits::unmet(&loaded.config.limits, descriptors) {
+    if let Some(error) = Unmet::of(&loaded.config.limits, descriptors) {
         eprintln!("{}: {error}", args.config.display());
         return Ok(ExitCode::from(EXIT_INVALID_FILE));
     }

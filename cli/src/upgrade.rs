@@ -47,8 +47,8 @@ const STEP: Duration = Duration::from_secs(5);
 /// How long a successor may take to start and to get ready.
 const GET_READY: Duration = Duration::from_secs(30);
 
-/// How long it may take from the word to serving.
-const BEGIN: Duration = Duration::from_secs(10);
+/// How long it may take from the word to serving: thousands of listeners on a starved machine. The predecessor accepts meanwhile.
+const BEGIN: Duration = Duration::from_secs(30);
 
 /// Predecessors that may still be finishing their flows: each keeps its memory and asks every endpoint.
 const MOST_PREDECESSORS: usize = 2;
