@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{check, demo, drain, run, status, store, why};
+use crate::{aws, check, demo, dns, drain, manual, run, status, store, why};
 
 /// Exit code: done, nothing to say.
 pub(crate) const EXIT_DONE: u8 = 0;
@@ -56,6 +56,16 @@ pub(crate) enum Command {
     Undrain(drain::UndrainArgs),
     /// What the API made, as JSON: out of the running edge, and back into it
     Store(store::Args),
+    /// What AWS says, against what is served
+    Aws(aws::Args),
+    /// What would change in Route 53, then exactly that
+    Dns(dns::Args),
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(manual::ManArgs),
+    /// Print what makes a shell complete our commands and options
+    #[command(hide = true)]
+    Completions(manual::CompletionsArgs),
 }
 
 #[cfg(test)]

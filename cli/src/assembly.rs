@@ -17,6 +17,8 @@ use portolan_config::snapshot::Snapshot;
 use portolan_config::stats::EdgeStats;
 use portolan_control::admin::{Admin, AdminOptions};
 use portolan_control::api::{Api, ApiHandle, Opened};
+use portolan_control::aws;
+use portolan_control::publish;
 use portolan_control::data_plane::{Binding, DataPlane};
 use portolan_control::event::EventKind;
 use portolan_control::flow_log::FlowLog;
@@ -120,6 +122,9 @@ impl Assembly {
             let made = opened.accelerators(&config);
             config.accelerators.extend(made);
         }
+        let mut restored = aws::Restored::open(&config);
+        let of_aws = restored.accelerators(&config);
+        config.accelerators.extend(of_aws);
         let flow_log = Arc::new(start_flow_log(&config)?);
         let (sender, signals) = mpsc::channel(PENDING_SIGNALS);
         let queue = Arc::new(SignalQueue {
@@ -181,6 +186,8 @@ impl Assembly {
         let api = api.map_or(ApiState::WaitsForStore(file), ApiState::Ready);
         let mut services = JoinSet::new();
         services.spawn(follow_reloads(control.clone(), Arc::clone(&flow_log)));
+        services.spawn(aws::run(control.clone(), restored));
+        services.spawn(publish::run(control.clone()));
         Ok(Self {
             control,
             plane,

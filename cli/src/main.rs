@@ -2,6 +2,7 @@
 
 mod args;
 mod assembly;
+mod aws;
 mod check;
 mod client;
 mod demo;
@@ -47,6 +48,10 @@ fn main() -> ExitCode {
         Command::Store(args) => store::run(&args),
     };
     outcome.unwrap_or_else(|error| {
+        Command::Man(args) => manual::man(&args),
+        Command::Completions(args) => Ok(manual::completions(&args)),
+        Command::Aws(args) => aws::run(&args),
+        Command::Dns(args) => dns::run(&args),
         eprintln!("portolan: {error:#}");
         ExitCode::from(EXIT_FAILED)
     })

@@ -3,6 +3,7 @@
 //! to it; it decides nothing, and nothing on the data path waits for it.
 
 mod answer;
+mod aws;
 mod connections;
 mod drain;
 mod events;
@@ -135,6 +136,8 @@ impl Admin {
             .route("/api/v1/pop/drain", post(drain::drain_pop))
             .route("/api/v1/pop/undrain", post(drain::undrain_pop))
             .route("/api/v1/reload", post(reload))
+            .route("/api/v1/aws", get(aws::view))
+            .route("/api/v1/aws/sync", post(aws::sync))
             .route(
                 "/api/v1/store",
                 get(store::export)

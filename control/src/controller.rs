@@ -8,6 +8,7 @@ pub(crate) mod task;
 mod world;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,7 +30,7 @@ use crate::order::{Distance, Order};
 use crate::registry::Registry;
 use crate::reload;
 use crate::resolve::{Answer, Names};
-use crate::sources::Sources;
+use crate::sources::{Fill, Sources};
 use crate::state::{ConfigView, build};
 use crate::verdict::Verdicts;
 
@@ -192,6 +193,26 @@ impl Core {
         if self.sources.set(source, accelerators) {
             self.config = Arc::new(self.sources.merged());
             self.names.want(names_of(&self.config), now);
+            self.lay_out(now);
+        }
+    }
+
+    /// Takes endpoints into force that one source adds to another's accelerators, and stand-ins for names without an answer.
+    pub(crate) fn set_fills(
+        &mut self,
+        fills: Vec<Fill>,
+        hints: Vec<(Arc<str>, Vec<IpAddr>)>,
+        now: Instant,
+    ) {
+        let mut differs = self.sources.set_fills(fills);
+        if differs {
+            self.config = Arc::new(self.sources.merged());
+            self.names.want(names_of(&self.config), now);
+        }
+        for (name, addresses) in hints {
+            differs |= self.names.suggest(&name, &addresses);
+        }
+        if differs {
             self.lay_out(now);
         }
     }

@@ -99,6 +99,8 @@ impl Controller {
             started: now,
             had_first_results: AtomicBool::new(false),
             shutting_down: AtomicBool::new(false),
+            aws: crate::aws::Door::default(),
+            dns: crate::publish::Door::default(),
         });
         let (commands, obeyed) = mpsc::channel(PENDING_COMMANDS);
         let mut saver = Saver::new(state_path);
@@ -164,6 +166,8 @@ pub(crate) struct Shared {
     started: Instant,
     had_first_results: AtomicBool,
     shutting_down: AtomicBool,
+    pub(crate) aws: crate::aws::Door,
+    pub(crate) dns: crate::publish::Door,
 }
 
 impl Shared {
@@ -225,6 +229,11 @@ pub(crate) enum Command {
         Vec<Accelerator>,
         oneshot::Sender<Result<u64, DrainError>>,
     ),
+    Fills(
+        Vec<crate::sources::Fill>,
+        Vec<(Arc<str>, Vec<std::net::IpAddr>)>,
+        oneshot::Sender<Result<(), DrainError>>,
+    ),
     Reload(oneshot::Sender<Result<ReloadOutcome, ReloadError>>),
     Know(oneshot::Sender<Result<Inheritance, DrainError>>),
     HandOver(oneshot::Sender<Result<(), DrainError>>),
@@ -245,7 +254,8 @@ impl ControlHandle {
         let published = self.shared.published.load();
         let bindings = self.shared.data_plane.bindings();
         let readiness = self.readiness_of(&published, &bindings);
-        build::state(&published, &bindings, readiness)
+        let aws = self.shared.aws.view(SystemTime::now());
+        build::state(&published, &bindings, readiness, aws, self.shared.dns.view())
     }
 
     /// Whether new flows should come to this PoP.
@@ -333,12 +343,16 @@ impl ControlHandle {
 
     /// Leaves files and operators to a successor: the state file is complete and written no more, drains and reloads are refused.
     pub async fn hand_over(&self) {
+        self.shared.aws.pause(true);
+        self.shared.dns.pause(true);
         // A controller that has ended writes nothing any more, either.
         let _ = self.ask(Command::HandOver, DrainError::Ended).await;
     }
 
     /// Undoes [`ControlHandle::hand_over`].
     pub async fn take_back(&self) {
+        self.shared.aws.pause(false);
+        self.shared.dns.pause(false);
         let _ = self.commands.send(Command::TakeBack).await;
     }
 

@@ -8,6 +8,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use portolan_config::flow::EndCause;
 use portolan_config::snapshot::{EndpointSnapshot, ListenerSnapshot, Snapshot};
@@ -18,6 +19,9 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
+use crate::aws;
+use crate::aws::session::ErrorClass;
+use crate::publish::{self, route53::plan::Action};
 use crate::flow_log::FlowLog;
 use crate::handle::{ControlHandle, MetricsView};
 
@@ -70,6 +74,8 @@ impl Collector for Source {
         endpoint_flows(&mut page, &snapshot);
         control(&mut page, &self.control.metrics_view());
         edge(&mut page, &data_plane.stats());
+        aws(&mut page, self.control.aws());
+        dns(&mut page, self.control.dns_door());
         flow_records(&mut page, &self.flow_log);
         let readiness = self.control.readiness();
         process(
@@ -281,6 +287,18 @@ fn edge(page: &mut Page, stats: &EdgeStats) {
         count(&stats.proxy_header_errors),
     );
     page.single("signals_dropped_total", count(&stats.signals_dropped));
+}
+
+fn aws(page: &mut Page, sync: &aws::Door) {
+    page.single("aws_sync_age_seconds", sync.age(SystemTime::now()));
+    let (classes, errors) = (ErrorClass::ALL.map(ErrorClass::as_str), sync.errors());
+    page.labelled("aws_sync_errors_total", Label("class", &classes), |i| errors[i] as f64);
+}
+
+fn dns(page: &mut Page, publication: &publish::Door) {
+    let actions = Action::ALL.map(Action::as_str);
+    let changes = publication.changes();
+    page.labelled("dns_plan_changes", Label("action", &actions), |i| changes[i] as f64);
 }
 
 fn flow_records(page: &mut Page, flow_log: &FlowLog) {

@@ -107,6 +107,18 @@ impl Names {
         }
     }
 
+    /// Uses these addresses for a name that never had an answer; whether it is different now.
+    pub(crate) fn suggest(&mut self, name: &str, addresses: &[IpAddr]) -> bool {
+        let Some(entry) = self.names.get_mut(name).filter(|entry| entry.answered.is_none()) else {
+            return false;
+        };
+        if entry.addresses == addresses {
+            return false;
+        }
+        entry.addresses = addresses.to_vec();
+        true
+    }
+
     /// Names to ask now; they count as asked until their answer comes.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Arc<str>> {
         let room =

@@ -5,6 +5,9 @@ pub(crate) mod build;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aws::AwsView;
+use crate::publish::DnsView;
+
 /// The whole state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateView {
@@ -24,6 +27,12 @@ pub struct StateView {
     pub warnings: Vec<String>,
     /// Drains in force.
     pub drains: Vec<DrainView>,
+    /// The sync from AWS; `null` where nothing is imported.
+    #[serde(default)]
+    pub aws: Option<AwsView>,
+    /// The publication in Route 53; `null` without `[dns]`, and until the zone was asked for.
+    #[serde(default)]
+    pub dns: Option<DnsView>,
     /// What is served, in the order of the file.
     pub accelerators: Vec<AcceleratorView>,
 }

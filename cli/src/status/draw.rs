@@ -78,6 +78,12 @@ pub(super) fn draw(
 ) -> String {
     let mut out = head(state, paint, now);
     out += &notices(state, paint, now);
+    if let Some(aws) = &state.aws {
+        out += &crate::aws::view(aws, paint);
+    }
+    if let Some(dns) = &state.dns {
+        out += &crate::dns::view(dns, paint);
+    }
     for accelerator in &state.accelerators {
         out.push('\n');
         out += &accelerator_line(accelerator, paint);

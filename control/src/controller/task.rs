@@ -187,6 +187,11 @@ impl Task {
                 self.publish(now);
                 let _ = reply.send(Ok(self.core.generation()));
             }
+            Command::Fills(fills, hints, reply) => {
+                self.core.set_fills(fills, hints, now);
+                self.publish(now);
+                let _ = reply.send(Ok(()));
+            }
             Command::Drain(request, reply) => self.drain(request, reply, now),
             Command::Undrain(request, reply) => self.undrain(request, reply, now),
             Command::DrainPop(draining, reply) => {

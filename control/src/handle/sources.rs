@@ -1,6 +1,9 @@
 //! What other sources than the file ask of the controller, and what they see of their endpoints.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use portolan_config::health::HealthState;
 use portolan_config::model::{Accelerator, Protocol, Source};
@@ -8,7 +11,8 @@ use portolan_config::units::{AcceleratorName, EndpointId, PortSet};
 
 use super::{Command, ControlHandle, DrainError};
 use crate::health_view;
-use crate::sources::beside;
+use crate::aws::{AwsView, Door, NoSync};
+use crate::sources::{Fill, beside};
 
 /// How an endpoint fares, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +24,32 @@ pub struct EndpointHealth {
 }
 
 impl ControlHandle {
+    /// Endpoints that AWS adds to others' accelerators, and fixed addresses of names that have not resolved.
+    pub(crate) async fn set_fills(&self, fills: Vec<Fill>, hints: Vec<(Arc<str>, Vec<IpAddr>)>) {
+        let command = |reply| Command::Fills(fills, hints, reply);
+        // A controller that has ended serves nothing any more.
+        let _ = self.ask(command, DrainError::Ended).await;
+    }
+
+    /// The sync from AWS, as others see it.
+    pub fn aws_view(&self) -> Option<AwsView> {
+        self.shared.aws.view(SystemTime::now())
+    }
+
+    /// Asks for a reading of AWS now; the ticket that it is fulfilled by.
+    pub fn aws_sync(&self, accept_shrink: bool) -> Result<u64, NoSync> {
+        self.shared.aws.ask(accept_shrink)
+    }
+
+    /// The publication in DNS, as others see it.
+    pub(crate) fn dns_door(&self) -> &crate::publish::Door {
+        &self.shared.dns
+    }
+
+    pub(crate) fn aws(&self) -> &Door {
+        &self.shared.aws
+    }
+
     /// Puts a source's accelerators in the place of those that it asked for before, and returns when the data path serves
     /// them: the generation of the snapshot. `None` when the controller has ended.
     pub async fn set_accelerators(

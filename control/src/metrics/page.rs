@@ -18,7 +18,7 @@ const OTHER: &str = "_other";
 const PREFIX: &str = "portolan_";
 
 /// Every family: name without prefix, type, help.
-pub(super) const FAMILIES: [(&str, MetricType, &str); 31] = {
+pub(super) const FAMILIES: [(&str, MetricType, &str); 34] = {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     [
         ("flows_total", COUNTER, "Flows that have ended, by cause."),
@@ -130,6 +130,21 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 31] = {
             "flow_records_total",
             COUNTER,
             "Flow records by what became of them.",
+        ),
+        (
+            "aws_sync_age_seconds",
+            GAUGE,
+            "Seconds since AWS was last read to its end; 0 where nothing is imported.",
+        ),
+        (
+            "aws_sync_errors_total",
+            COUNTER,
+            "Calls to AWS that failed for good, by class.",
+        ),
+        (
+            "dns_plan_changes",
+            GAUGE,
+            "Record sets of this PoP that the zone does not hold as it should, by what would be done.",
         ),
         ("ready", GAUGE, "1 when new flows should come to this PoP."),
         ("flows_limit", GAUGE, "The most flows at once."),

@@ -13,6 +13,8 @@ use super::{
     AcceleratorView, EndpointAddressView, EndpointGroupView, EndpointView, ListenerView, PortsView,
     StateView, StaticAddressView,
 };
+use crate::aws::AwsView;
+use crate::publish::DnsView;
 use crate::data_plane::Binding;
 use crate::drains::rfc3339;
 use crate::handle::{Published, Readiness};
@@ -24,6 +26,8 @@ pub(crate) fn state(
     published: &Published,
     bindings: &[Binding],
     readiness: Readiness,
+    aws: Option<AwsView>,
+    dns: Option<DnsView>,
 ) -> StateView {
     let mut listeners: HashMap<usize, Vec<ListenerView>> = HashMap::new();
     for (listener, places) in published.layout.listeners.iter().zip(&published.places) {
@@ -68,6 +72,8 @@ pub(crate) fn state(
         pop_draining: published.pop_draining,
         warnings: [published.warnings.clone(), binding_errors(bindings)].concat(),
         drains: published.drains.clone(),
+        aws,
+        dns,
     }
 }
 
