@@ -441,7 +441,8 @@ fn bind_readiness(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// Without SO_REUSEPORT: a second process must not get it.
 fn bind_api(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen).with_context(|| format!("[api] listen = \"{listen}\" cannot be bound"))
+    TcpListener::bind(listen)
+        .with_context(|| format!("[api] listen = \"{listen}\" cannot be bound"))
 }
 
 /// With SO_REUSEPORT, so that a wildcard may stand beside a listener that names an address with the same port.

@@ -120,6 +120,27 @@ impl Client {
         })
     }
 
+    /// The edge that a file describes, on this host.
+    pub(crate) fn of_edge(admin: &portolan_config::model::Admin) -> anyhow::Result<Self> {
+        let host = match admin.listen.ip() {
+            ip if !ip.is_unspecified() => ip.to_string(),
+            ip if ip.is_ipv4() => "127.0.0.1".to_owned(),
+            _ => "::1".to_owned(),
+        };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host
+        };
+        Client::new(&AdminArgs {
+            admin: AdminUrl {
+                host,
+                port: admin.listen.port(),
+            },
+            token_file: admin.token_file.clone(),
+        })
+    }
+
     /// Reads a page as a value; also as it came, for `--json`.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<(T, Value)> {
         let answer = self.ask(Method::GET, path, None).await?;

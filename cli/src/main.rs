@@ -6,9 +6,11 @@ mod aws;
 mod check;
 mod client;
 mod demo;
+mod dns;
 mod drain;
 mod limits;
 mod logging;
+mod manual;
 mod owner;
 mod run;
 mod status;
@@ -46,12 +48,12 @@ fn main() -> ExitCode {
         Command::Drain(args) => drain::drain(&args),
         Command::Undrain(args) => drain::undrain(&args),
         Command::Store(args) => store::run(&args),
-    };
-    outcome.unwrap_or_else(|error| {
         Command::Man(args) => manual::man(&args),
         Command::Completions(args) => Ok(manual::completions(&args)),
         Command::Aws(args) => aws::run(&args),
         Command::Dns(args) => dns::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
         eprintln!("portolan: {error:#}");
         ExitCode::from(EXIT_FAILED)
     })

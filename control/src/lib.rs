@@ -16,6 +16,7 @@ mod layout;
 pub mod metrics;
 mod order;
 mod places;
+pub mod publish;
 pub mod readiness;
 mod registry;
 mod reload;

@@ -1,0 +1,26 @@
+//! Route 53: what the zone should hold, what it holds, the plan between the two, and its application.
+//!
+//! observe → [`desired`] → [`plan`] → [`batches`] → [`apply`]. All but the client and its driver is pure.
+
+pub mod apply;
+pub mod batches;
+pub mod client;
+pub mod cost;
+pub mod desired;
+pub mod driver;
+pub mod health_checks;
+pub mod model;
+pub mod ownership;
+pub mod plan;
+pub mod validate;
+
+use serde::Serialize;
+
+/// A hosted zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Zone {
+    /// Its id; empty while it is only planned.
+    pub id: String,
+    /// Its name, lower case, without a trailing dot.
+    pub name: String,
+}

@@ -1,0 +1,419 @@
+//! Route 53 over the AWS SDK: reads zones, sets and checks into our model, writes requests out of it. Decides nothing. Reads are
+//! tried again by the session; a request that changes something is sent once, and what came of it is told.
+
+mod wire;
+
+use std::time::Duration;
+
+use aws_sdk_route53::Client as Sdk;
+use aws_sdk_route53::types::{
+    ChangeBatch, ChangeStatus, ResettableElementName, RrType, Tag, TagResourceType,
+};
+use portolan_config::model::{Aws, AwsReach, DnsMode, HostedZone};
+use thiserror::Error;
+
+use super::Zone;
+use super::apply::Answer;
+use super::batches::Batch;
+use super::health_checks::{CheckConfig, CurrentCheck};
+use super::model::{RecordSet, name as our_name};
+use super::ownership::Publisher;
+use crate::aws::session::{Account, Call, CallError, ErrorClass, Fault, Service, Session, Timings};
+
+/// Route 53's largest page of record sets.
+const PAGE: i32 = 300;
+
+/// A zone of more pages is read no further: 10,000 sets are a zone's quota, and a hundred times that can be asked for.
+const MAX_PAGES: usize = 4000;
+
+const REGION: &str = "us-east-1";
+
+/// Why a question was not answered.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// Route 53 did not.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// There is no such zone.
+    #[error(
+        "there is no public hosted zone {0} in this account; set create_zone = true in [dns] to have it made"
+    )]
+    NoZone(String),
+    /// There are several.
+    #[error("there are several public hosted zones {name}: {}; name one by its id in [dns] hosted_zone", ids.join(", "))]
+    SeveralZones {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// It does not end.
+    #[error("the zone has more than {MAX_PAGES} pages of record sets")]
+    Endless,
+}
+
+/// A client of one account.
+pub struct Client {
+    read: Session,
+    write: Session,
+    sdk: Sdk,
+}
+
+impl Client {
+    /// By `[aws]`, or by the environment alone; asks nobody yet.
+    pub async fn open(aws: Option<&Aws>) -> Result<Self, CallError> {
+        let aws = aws.cloned().unwrap_or_else(environment);
+        let once = Timings {
+            attempts: 1,
+            // Route 53 takes its time over a request of a thousand records.
+            attempt: Duration::from_secs(30),
+            ..Timings::default()
+        };
+        let read = Session::open(&aws).await;
+        believe(&read, &aws).await?;
+        let write = Session::open_with(&aws, once).await;
+        let config = read.config(&call("GetHostedZone")).await?;
+        Ok(Self {
+            read,
+            write,
+            sdk: Sdk::new(&config),
+        })
+    }
+
+    /// Finds the zone.
+    pub async fn zone(&self, hosted_zone: &HostedZone) -> Result<Zone, ReadError> {
+        match hosted_zone {
+            HostedZone::Id(id) => self.zone_of_id(id).await,
+            HostedZone::Name(name) => self.zone_of_name(name).await,
+        }
+    }
+
+    async fn zone_of_id(&self, id: &str) -> Result<Zone, ReadError> {
+        let ask = || async { Ok(self.sdk.get_hosted_zone().id(id).send().await?) };
+        let answer = self.read.call(&call("GetHostedZone"), ask).await;
+        let answer = answer.map_err(|error| match error.class() {
+            ErrorClass::NotFound => ReadError::NoZone(id.to_owned()),
+            _ => error.into(),
+        })?;
+        let zone = answer.hosted_zone();
+        let name = zone.map(|zone| our_name(zone.name())).unwrap_or_default();
+        Ok(Zone {
+            id: id.to_owned(),
+            name,
+        })
+    }
+
+    async fn zone_of_name(&self, name: &str) -> Result<Zone, ReadError> {
+        let ask = || async {
+            let asked = self.sdk.list_hosted_zones_by_name();
+            Ok(asked.dns_name(name).max_items(100).send().await?)
+        };
+        let answer = self.read.call(&call("ListHostedZonesByName"), ask).await?;
+        let is_private = |zone: &aws_sdk_route53::types::HostedZone| {
+            zone.config().is_some_and(|config| config.private_zone())
+        };
+        let zones = answer.hosted_zones().iter();
+        let mut ids: Vec<String> = zones
+            .filter(|zone| our_name(zone.name()) == name && !is_private(zone))
+            .map(|zone| wire::zone_id(zone.id()).to_owned())
+            .collect();
+        ids.sort();
+        match ids.as_slice() {
+            [] => Err(ReadError::NoZone(name.to_owned())),
+            [id] => Ok(Zone {
+                id: id.clone(),
+                name: name.to_owned(),
+            }),
+            [_, _, ..] => Err(ReadError::SeveralZones {
+                name: name.to_owned(),
+                ids,
+            }),
+        }
+    }
+
+    /// All record sets of a zone.
+    pub async fn sets(&self, zone: &Zone) -> Result<Vec<RecordSet>, ReadError> {
+        let mut sets = Vec::new();
+        let mut next: Option<(String, Option<RrType>, Option<String>)> = None;
+        for _ in 0..MAX_PAGES {
+            let ask = || async {
+                let asked = self.sdk.list_resource_record_sets();
+                let asked = asked.hosted_zone_id(&zone.id).max_items(PAGE);
+                let (name, kind, set) = next
+                    .clone()
+                    .map_or((None, None, None), |(n, k, s)| (Some(n), k, s));
+                let asked = asked
+                    .set_start_record_name(name)
+                    .set_start_record_type(kind)
+                    .set_start_record_identifier(set);
+                Ok(asked.send().await?)
+            };
+            let page = self.read.call(&call("ListResourceRecordSets"), ask).await?;
+            sets.extend(page.resource_record_sets().iter().map(wire::read_set));
+            match (page.is_truncated(), page.next_record_name()) {
+                (true, Some(name)) => {
+                    next = Some((
+                        name.to_owned(),
+                        page.next_record_type().cloned(),
+                        page.next_record_identifier().map(str::to_owned),
+                    ));
+                }
+                (_, _) => return Ok(sets),
+            }
+        }
+        Err(ReadError::Endless)
+    }
+
+    /// The health checks whose caller references begin so.
+    pub async fn checks(&self, prefix: &str) -> Result<Vec<CurrentCheck>, ReadError> {
+        let mut checks = Vec::new();
+        let mut marker: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let ask = || async {
+                let asked = self.sdk.list_health_checks().max_items(100);
+                Ok(asked.set_marker(marker.clone()).send().await?)
+            };
+            let page = self.read.call(&call("ListHealthChecks"), ask).await?;
+            let ours = page.health_checks().iter();
+            let ours = ours.filter(|check| check.caller_reference().starts_with(prefix));
+            checks.extend(ours.map(wire::read_check));
+            match page.next_marker().filter(|_| page.is_truncated()) {
+                Some(next) => marker = Some(next.to_owned()),
+                None => return Ok(checks),
+            }
+        }
+        Err(ReadError::Endless)
+    }
+
+    /// Makes the zone. The reference is the same for every PoP of an owner, so that two of them make one zone.
+    pub async fn create_zone(&self, name: &str, us: &Publisher) -> Result<Zone, CallError> {
+        let reference = format!("portolan1:{}:{name}", us.owner);
+        let reference: String = reference.chars().take(128).collect();
+        let ask = || async {
+            let asked = self.sdk.create_hosted_zone().name(name);
+            Ok(asked.caller_reference(&reference).send().await?)
+        };
+        let answer = self.write.call(&call("CreateHostedZone"), ask).await?;
+        let id = answer
+            .hosted_zone()
+            .map(|zone| zone.id())
+            .unwrap_or_default();
+        Ok(Zone {
+            id: wire::zone_id(id).to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Sends one request.
+    pub async fn change(&self, zone: &Zone, batch: &Batch, mode: DnsMode, comment: &str) -> Answer {
+        let mut changes = ChangeBatch::builder().comment(comment);
+        for op in batch.ops(mode) {
+            match wire::write_op(&op) {
+                Ok(change) => changes = changes.changes(change),
+                Err(why) => return Answer::Refused(why),
+            }
+        }
+        let changes = match changes.build() {
+            Ok(changes) => changes,
+            Err(error) => return Answer::Refused(error.to_string()),
+        };
+        let messages = std::sync::Mutex::new(Vec::new());
+        let ask = || async {
+            let asked = self.sdk.change_resource_record_sets();
+            let asked = asked.hosted_zone_id(&zone.id).change_batch(changes.clone());
+            asked.send().await.map_err(|error| {
+                if let Some(refused) = error.as_service_error()
+                    && let Ok(mut messages) = messages.lock()
+                {
+                    *messages = wire::messages(refused);
+                }
+                Fault::from(error)
+            })
+        };
+        let answered = self
+            .write
+            .call(&call("ChangeResourceRecordSets"), ask)
+            .await;
+        match answered {
+            Ok(answer) => {
+                let id = answer
+                    .change_info()
+                    .map(|info| info.id())
+                    .unwrap_or_default();
+                Answer::Accepted(wire::change_id(id).to_owned())
+            }
+            Err(error) => {
+                let told = messages.into_inner().unwrap_or_default();
+                refusal(&error, &told)
+            }
+        }
+    }
+
+    /// Whether a change has reached all name servers.
+    pub async fn is_in_sync(&self, change: &str) -> Result<bool, CallError> {
+        let ask = || async { Ok(self.sdk.get_change().id(change).send().await?) };
+        let answer = self.read.call(&call("GetChange"), ask).await?;
+        Ok(answer
+            .change_info()
+            .is_some_and(|info| *info.status() == ChangeStatus::Insync))
+    }
+
+    /// Makes a health check; its id.
+    pub async fn create_check(
+        &self,
+        reference: &str,
+        config: &CheckConfig,
+        us: &Publisher,
+    ) -> Result<String, CallError> {
+        let wire_config = wire::write_check(config);
+        let ask = || async {
+            let asked = self.sdk.create_health_check();
+            let asked = asked.caller_reference(reference);
+            Ok(asked
+                .health_check_config(wire_config.clone())
+                .send()
+                .await?)
+        };
+        let answer = self.write.call(&call("CreateHealthCheck"), ask).await?;
+        let id = answer
+            .health_check()
+            .map(|check| check.id())
+            .unwrap_or_default();
+        self.tag(id, us).await;
+        Ok(id.to_owned())
+    }
+
+    /// For people who look at the console: nothing depends on it.
+    async fn tag(&self, id: &str, us: &Publisher) {
+        let Publisher { owner, pop } = us;
+        let tag = |key: &str, value: String| Tag::builder().key(key).value(value).build();
+        let ask = || async {
+            let asked = self.sdk.change_tags_for_resource();
+            let asked = asked
+                .resource_type(TagResourceType::Healthcheck)
+                .resource_id(id)
+                .add_tags(tag("Name", format!("Portolan PoP {pop} ({owner})")))
+                .add_tags(tag("portolan:owner", owner.clone()));
+            Ok(asked.send().await?)
+        };
+        if let Err(error) = self.write.call(&call("ChangeTagsForResource"), ask).await {
+            tracing::debug!(%error, "a health check could not be tagged");
+        }
+    }
+
+    /// Changes what a check asks, if it is still as it was read.
+    pub async fn update_check(
+        &self,
+        id: &str,
+        version: i64,
+        config: &CheckConfig,
+    ) -> Result<(), CallError> {
+        let ask = || async {
+            let mut asked = self
+                .sdk
+                .update_health_check()
+                .health_check_id(id)
+                .health_check_version(version)
+                .set_ip_address(config.ip.map(|ip| ip.to_string()))
+                .set_port(config.port)
+                .set_resource_path(config.path.clone())
+                .set_fully_qualified_domain_name(config.host.clone())
+                .set_search_string(config.search.clone())
+                .failure_threshold(config.threshold);
+            if config.kind.starts_with("HTTPS") {
+                asked = asked.enable_sni(config.sni);
+            }
+            if config.host.is_none() {
+                asked = asked.reset_elements(ResettableElementName::FullyQualifiedDomainName);
+            }
+            asked.send().await?;
+            Ok(())
+        };
+        self.write.call(&call("UpdateHealthCheck"), ask).await
+    }
+
+    /// Deletes a check.
+    pub async fn delete_check(&self, id: &str) -> Result<(), CallError> {
+        let ask = || async {
+            self.sdk
+                .delete_health_check()
+                .health_check_id(id)
+                .send()
+                .await?;
+            Ok(())
+        };
+        match self.write.call(&call("DeleteHealthCheck"), ask).await {
+            // Somebody was faster.
+            Err(error) if error.class() == ErrorClass::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Another account than the one that is believed has zones of the same names: nothing is asked of it.
+async fn believe(session: &Session, aws: &Aws) -> Result<(), CallError> {
+    let Some(believed) = &aws.account_id else {
+        return Ok(());
+    };
+    let call = Call {
+        service: Service::Sts,
+        ..call("GetCallerIdentity")
+    };
+    let sts = aws_sdk_sts::Client::new(&session.config(&call).await?);
+    let ask = || async { Ok(sts.get_caller_identity().send().await?) };
+    let answer = session.call(&call, ask).await?;
+    let found = answer.account().unwrap_or("none");
+    if found == believed {
+        return Ok(());
+    }
+    let what = format!("the credentials belong to account {found}, [aws] account_id is {believed}");
+    let fault = Fault::new(ErrorClass::WrongAccount, what);
+    Err(CallError::of(&call, fault, 1))
+}
+
+fn refusal(error: &CallError, told: &[String]) -> Answer {
+    let why = if told.is_empty() {
+        error.to_string()
+    } else {
+        told.join("; ")
+    };
+    let code = error.fault.code.as_deref().unwrap_or_default();
+    match error.class() {
+        // A missing zone takes no request at all; a missing health check is a matter of one group.
+        ErrorClass::NotFound if code == "NoSuchHostedZone" => Answer::Denied(why),
+        ErrorClass::NotFound | ErrorClass::Refused => Answer::Refused(why),
+        ErrorClass::Throttled => Answer::Later(why),
+        ErrorClass::Denied | ErrorClass::Credentials | ErrorClass::WrongAccount => {
+            Answer::Denied(why)
+        }
+        ErrorClass::Unavailable
+        | ErrorClass::Timeout
+        | ErrorClass::Unreachable
+        | ErrorClass::Malformed => Answer::Unknown(why),
+    }
+}
+
+fn call(operation: &'static str) -> Call<'static> {
+    Call {
+        service: Service::Route53,
+        operation,
+        account: &Account::Own,
+        region: REGION,
+    }
+}
+
+/// Without `[aws]`: what the SDK finds by itself, asked no faster than an account shared with others bears.
+fn environment() -> Aws {
+    Aws {
+        import: false,
+        regions: Vec::new(),
+        endpoint_url: None,
+        account_id: None,
+        interval: Duration::from_secs(60),
+        calls_per_second: 5,
+        burst: 20,
+        reach: AwsReach::Public,
+        roles: Vec::new(),
+        addresses: Vec::new(),
+    }
+}
