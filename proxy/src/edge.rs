@@ -84,13 +84,22 @@ struct Handle {
 struct Listening {
     bound: BTreeMap<SocketAddr, Bound>,
     /// What `bound` was made for: nothing is looked at again while it stays the same and all of it listens.
-    layout: Vec<(DoorKey, Vec<IpAddr>)>,
+    layout: Vec<Place>,
     /// When a failed bind was last tried again.
     tried: Option<Instant>,
     /// A predecessor's sockets that no listener has asked for yet.
     inherited: Vec<ListeningSocket>,
     udp: udp::Binds,
     closed: bool,
+}
+
+/// A listener as far as its sockets go.
+#[derive(PartialEq)]
+struct Place {
+    door: DoorKey,
+    addresses: Vec<IpAddr>,
+    keepalive: Duration,
+    user_timeout: Duration,
 }
 
 impl Edge {
@@ -141,11 +150,15 @@ impl Edge {
         self.shared.snapshot.store(Arc::clone(&snapshot));
         if !listening.closed {
             self.reconcile(&mut listening, &snapshot);
-            listening
-                .udp
-                .reconcile(&snapshot, self.workers.len(), |worker, command| {
+            let Listening { udp, inherited, .. } = &mut *listening;
+            udp.reconcile(
+                &snapshot,
+                self.workers.len(),
+                inherited,
+                |worker, command| {
                     send(&self.workers[worker], Command::Udp(command));
-                });
+                },
+            );
         }
         drop(listening);
         self.wake();
@@ -218,7 +231,11 @@ impl Edge {
         for bound in listening.bound.values_mut() {
             bound.sockets.clear();
         }
+        let handed = listening.udp.are_handed();
         drop(listening);
+        if handed {
+            self.tell(|| Command::Udp(udp::Command::HandOver));
+        }
         let (sender, stopped) = channel();
         self.tell(|| Command::StopAccepting(sender.clone()));
         drop(sender);
@@ -269,7 +286,12 @@ impl Edge {
         let layout: Vec<_> = snapshot
             .listeners
             .iter()
-            .map(|listener| (DoorKey::of(listener), listener.addresses.clone()))
+            .map(|listener| Place {
+                door: DoorKey::of(listener),
+                addresses: listener.addresses.clone(),
+                keepalive: listener.settings.keepalive,
+                user_timeout: listener.settings.user_timeout,
+            })
             .collect();
         let failed = listening.bound.values().any(|bound| bound.error.is_some());
         let retry = failed
@@ -302,6 +324,7 @@ impl Edge {
             let door = DoorKey::of(listener);
             match listening.bound.get_mut(bind) {
                 Some(bound) if bound.error.is_none() => {
+                    listen::renew(&bound.sockets, &listener.settings);
                     if bound.door != door {
                         bound.door = door.clone();
                         self.tell(|| Command::Assign {
@@ -371,8 +394,8 @@ impl Edge {
 
     /// The listening sockets, for a successor: copies of the descriptors, of the same sockets and their queues.
     pub fn listening_sockets(&self) -> io::Result<Vec<ListeningSocket>> {
-        let listening = self.listening();
-        let mut handed = Vec::new();
+        let mut listening = self.listening();
+        let mut handed = listening.udp.sockets()?;
         for (address, bound) in &listening.bound {
             let mut unique: Vec<&Arc<TcpListener>> = bound.sockets.iter().collect();
             unique.dedup_by(|a, b| Arc::ptr_eq(a, b));

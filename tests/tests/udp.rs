@@ -95,6 +95,8 @@ async fn a_flow_stays_with_its_endpoint_and_ends_when_it_is_silent() {
     let at = place::fresh();
     let edge = edge_before(at, "idle_timeout = \"500ms\"", &[&a, &b]).await;
     let mut shares: BTreeMap<String, usize> = BTreeMap::new();
+    // Kept, so that no two have one port.
+    let mut clients = Vec::new();
     for number in 0..60 {
         let client = Client::to(at).await;
         let first = client.who(&number.to_string()).await;
@@ -102,10 +104,13 @@ async fn a_flow_stays_with_its_endpoint_and_ends_when_it_is_silent() {
             assert_eq!(client.who(&format!("{number} {again}")).await, first);
         }
         *shares.entry(first).or_default() += 1;
+        clients.push(client);
     }
     assert!(shares.values().all(|share| *share >= 10), "{shares:?}");
-    until("they end", PATIENCE, async || active(&edge).await == 0).await;
-    assert_eq!(edge.ended("idle").await, 60);
+    until("they end", PATIENCE, async || {
+        active(&edge).await == 0 && edge.ended("idle").await == 60
+    })
+    .await;
     let flows = eventually("they are recorded", PATIENCE, async || {
         Some(edge.flows()).filter(|flows| flows.len() == 60)
     })
@@ -414,4 +419,40 @@ async fn affinity_by_source_holds_over_ports() {
         met.insert(first);
     }
     assert!(met.len() > 1);
+}
+
+#[tokio::test]
+async fn an_upgrade_loses_no_datagram() {
+    let endpoint = Endpoint::start("a", Answer::Name).await;
+    let at = place::fresh();
+    let mut edge = edge_before(at, "idle_timeout = \"2s\"", &[&endpoint]).await;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let askers: Vec<_> = (0..20)
+        .map(|number| {
+            let stopped = stopped.clone();
+            tokio::spawn(async move {
+                let lasting = Client::to(at).await;
+                let mut asked = 0;
+                while !*stopped.borrow() {
+                    // Flows that last, and new ones.
+                    let question = format!("{number} {asked}");
+                    assert_eq!(lasting.who(&question).await, "a");
+                    assert_eq!(Client::to(at).await.who(&question).await, "a");
+                    asked += 2;
+                }
+                asked
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let mut old = edge.upgrade(&[]).await;
+        old.end(PATIENCE).await;
+    }
+    stop.send_replace(true);
+    let mut asked = 0;
+    for asker in askers {
+        asked += asker.await.expect("every question was answered");
+    }
+    println!("3 upgrades: 0 of {asked} datagrams were lost");
+    assert!(dropped(&edge, "closing").await == 0 && asked > 100);
 }

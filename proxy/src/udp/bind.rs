@@ -12,6 +12,7 @@ use portolan_config::snapshot::{ListenerSnapshot, Snapshot};
 
 use super::{Command, socket};
 use crate::edge::BindState;
+use crate::handover::ListeningSocket;
 use crate::listen::{self, is_family_absent};
 use crate::sys;
 use crate::worker::DoorKey;
@@ -25,12 +26,16 @@ pub(crate) struct Binds {
     /// What `bound` was made for.
     layout: Vec<(DoorKey, Vec<IpAddr>)>,
     tried: Option<Instant>,
+    /// A successor has been given the sockets.
+    handed: bool,
     /// What chooses a flow's worker, secret so that no client can choose one.
     salt: u32,
 }
 
 struct Bound {
     door: DoorKey,
+    /// In the order of the workers; kept to be handed to a successor.
+    sockets: Vec<Arc<OwnedFd>>,
     /// Why it does not listen; nothing is listed of a family that this host does not have.
     error: Option<Fault>,
 }
@@ -46,6 +51,7 @@ impl Binds {
             bound: BTreeMap::new(),
             layout: Vec::new(),
             tried: None,
+            handed: false,
             salt: rand::random(),
         }
     }
@@ -67,12 +73,34 @@ impl Binds {
         })
     }
 
+    /// Copies of all sockets, for a successor.
+    pub(crate) fn sockets(&mut self) -> io::Result<Vec<ListeningSocket>> {
+        self.handed = true;
+        let mut sockets = Vec::new();
+        for (address, bound) in &self.bound {
+            for socket in &bound.sockets {
+                sockets.push(ListeningSocket {
+                    protocol: Protocol::Udp,
+                    address: *address,
+                    socket: socket.try_clone()?,
+                });
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// Whether a successor has been given the sockets, and reads them.
+    pub(crate) fn are_handed(&self) -> bool {
+        self.handed
+    }
+
     /// Opens what is missing, closes what is no longer wanted, gives to its new listener what has changed hands. `tell` takes the command of
-    /// a worker, by its number.
+    /// a worker, by its number. It takes its own of what is `inherited`.
     pub(crate) fn reconcile(
         &mut self,
         snapshot: &Snapshot,
         workers: usize,
+        inherited: &mut Vec<ListeningSocket>,
         mut tell: impl FnMut(usize, Command),
     ) {
         let mine = snapshot
@@ -114,16 +142,23 @@ impl Binds {
                 }
                 continue;
             }
-            let opened = socket::listen(*bind, if alone { 1 } else { workers }, self.salt);
-            let error = match opened {
-                Ok(sockets) => {
-                    let first = if alone { number } else { 0 };
-                    open(*bind, &door, sockets, first, workers, &mut tell);
-                    None
-                }
-                Err(error) => Some(fault(*bind, listener, &error)),
+            let opened = match take(inherited, *bind) {
+                // The group that they are steers as it did, so it must stay what it is, however many workers there are.
+                sockets if !sockets.is_empty() => Ok(sockets),
+                _ => socket::listen(*bind, if alone { 1 } else { workers }, self.salt),
             };
-            self.bound.insert(*bind, Bound { door, error });
+            let (sockets, error) = match opened {
+                Ok(sockets) => (sockets.into_iter().map(Arc::new).collect(), None),
+                Err(error) => (Vec::new(), Some(fault(*bind, listener, &error))),
+            };
+            let first = if sockets.len() == 1 { number } else { 0 };
+            open(*bind, &door, &sockets, first, workers, &mut tell);
+            let bound = Bound {
+                door,
+                sockets,
+                error,
+            };
+            self.bound.insert(*bind, bound);
         }
     }
 }
@@ -131,18 +166,26 @@ impl Binds {
 fn open(
     bind: SocketAddr,
     door: &DoorKey,
-    sockets: Vec<OwnedFd>,
+    sockets: &[Arc<OwnedFd>],
     first: usize,
     workers: usize,
     tell: &mut impl FnMut(usize, Command),
 ) {
-    for (index, socket) in sockets.into_iter().enumerate() {
-        let door = door.clone();
+    for (index, socket) in sockets.iter().enumerate() {
+        let (socket, door) = (Arc::clone(socket), door.clone());
         tell(
             (first + index) % workers,
             Command::Open { bind, socket, door },
         );
     }
+}
+
+/// A predecessor's sockets of one address and port, in the order of its workers.
+fn take(inherited: &mut Vec<ListeningSocket>, bind: SocketAddr) -> Vec<OwnedFd> {
+    let mine = inherited.extract_if(.., |socket| {
+        socket.address == bind && socket.protocol == Protocol::Udp
+    });
+    mine.map(|socket| socket.socket).collect()
 }
 
 fn fault(bind: SocketAddr, listener: &Arc<ListenerSnapshot>, error: &io::Error) -> Fault {

@@ -297,7 +297,7 @@ impl Udp {
             .carried
             .tried
             .take()
-            .map(|tried| *tried)
+            .map(|tried| tried.into_vec())
             .unwrap_or_default();
         tried.push(path.route.address);
         let ends = Ends::of(&flow.tuple, flow.declared.as_deref());
@@ -359,7 +359,7 @@ impl Udp {
         carried.since = clock::millis(turn.now);
         carried.heard = 0;
         carried.connection = None;
-        carried.tried = tried.map(Box::new);
+        carried.tried = tried.map(Vec::into_boxed_slice);
         left.route.stats.active_flows.fetch_sub(1, Relaxed);
         self.forget_path(&left);
         if let Err(error) = self.carry(turn, id, socket) {
@@ -370,10 +370,11 @@ impl Udp {
     /// Counts a failed connect and tells the health side, where the endpoint is at fault.
     fn count_failure(&mut self, turn: &Turn<'_>, path: &Path, port: u16, error: &io::Error) {
         let (route, shared) = (&path.route, turn.shared);
-        let failure = match error.kind() {
-            // No port is left.
-            io::ErrorKind::WouldBlock => ConnectFailure::Local,
-            _ => classify(error),
+        // A socket that cannot be connected for now has found no free port.
+        let failure = if error.kind() == io::ErrorKind::WouldBlock {
+            ConnectFailure::Local
+        } else {
+            classify(error)
         };
         route.stats.connect_failures.fetch_add(1, Relaxed);
         route.door.stats.count_connect_failure(failure);
@@ -404,8 +405,8 @@ impl Udp {
         let path = Rc::clone(&flow.carried.path);
         let (shared, door) = (turn.shared, &path.route.door);
         path.route.stats.active_flows.fetch_sub(1, Relaxed);
-        shared.gate.leave_datagrams(&shared.stats, &door.stats);
         door.stats.count_end(cause);
+        shared.gate.leave_datagrams(&shared.stats, &door.stats);
         self.record(turn, &flow, id, cause);
         self.sockets[id as usize] = None;
         drop(flow);
@@ -545,7 +546,8 @@ impl Openings {
         let known = self
             .known
             .is_some_and(|at| now.saturating_duration_since(at) < Self::KNOWN_FOR);
-        !(self.backlog && known) || !self.credit.is_zero()
+        let starving = self.backlog && known;
+        !starving || !self.credit.is_zero()
     }
 
     fn spent(&mut self, took: Duration) {
