@@ -245,6 +245,7 @@ impl Worker {
             started: self.now,
             client_addr,
             listener_addr,
+            declared: None,
         }
     }
 
@@ -291,7 +292,7 @@ impl Worker {
                     let rest = wait.read[len..].to_vec();
                     if let Some((source, destination)) = addresses {
                         flow.client_addr = ClientAddr(canonical(source));
-                        flow.listener_addr = ListenerAddr(canonical(destination));
+                        flow.declared = Some(Box::new(canonical(destination)));
                     }
                     return self.admit_declared(handle.key, rest, tlvs);
                 }

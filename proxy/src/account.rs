@@ -19,9 +19,9 @@ impl Worker {
         self.leave_route(key);
         self.wheel.clear(&mut self.flows, key);
         let mut flow = self.flows.remove(key as usize);
+        close(&flow, cause);
         self.scratch.forget(&mut flow.inbound);
         self.scratch.forget(&mut flow.outbound);
-        close(&flow, cause);
         let shared = &self.shared;
         shared.gate.leave(&shared.stats, &flow.door.stats);
         flow.door.stats.count_end(cause);
@@ -57,9 +57,10 @@ impl Worker {
 /// would pass a cut-off answer for a whole one.
 fn close(flow: &Flow, cause: EndCause) {
     let (client, endpoint) = match cause {
-        EndCause::ClientFin | EndCause::EndpointFin | EndCause::Idle | EndCause::HalfClose => {
-            (false, false)
-        }
+        EndCause::ClientFin | EndCause::EndpointFin => (false, false),
+        // Whoever was still to get something must not take what it got for all of it.
+        EndCause::Idle => (flow.outbound.is_blocked(), flow.inbound.is_blocked()),
+        EndCause::HalfClose => (!flow.outbound.shut, !flow.inbound.shut),
         EndCause::ClientRst => (false, true),
         EndCause::EndpointRst | EndCause::ConnectFailed => (true, false),
         EndCause::StrandedReset | EndCause::DrainTimeout | EndCause::Limit | EndCause::Shutdown => {

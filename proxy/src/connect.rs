@@ -5,6 +5,7 @@ mod budget;
 mod opening;
 mod socket;
 
+use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use portolan_config::flow::{EndCause, PickReason};
 use portolan_config::health::HealthState;
 use portolan_config::model::{ClientAffinity, HedgeAfter, ProxyProtocol};
 use portolan_config::signal::SignalKind;
-use portolan_config::snapshot::{AddressId, ListenerSnapshot};
+use portolan_config::snapshot::{AddressId, ListenerSnapshot, Snapshot};
 use portolan_config::stats::{ConnectFailure, HedgeResult, Limit};
 use smallvec::SmallVec;
 
@@ -56,6 +57,8 @@ pub(crate) struct Connecting {
     prelude: Vec<u8>,
     /// Type-length-values of that header, to be passed on.
     tlvs: Vec<u8>,
+    /// No further candidate is asked: the budget is used up.
+    spent: bool,
 }
 
 /// One connect in the air.
@@ -81,87 +84,81 @@ enum Ask {
 impl Worker {
     /// Picks an endpoint for a new flow and begins to connect.
     pub(crate) fn connect(&mut self, key: u32, prelude: Vec<u8>, tlvs: Vec<u8>) {
-        let flow = &self.flows[key as usize];
-        let listener = flow.door.listener();
-        let candidates = pick::candidates(
-            &listener,
-            pick::key(&listener, flow.client_addr, flow.listener_addr),
-        );
-        let connecting = Connecting {
-            listener,
-            candidates,
-            tried: SmallVec::new(),
-            attempts: SmallVec::new(),
-            hedge_at: None,
-            prelude,
-            tlvs,
-        };
-        self.begin(key, connecting, Ask::First);
+        let flow = &mut self.flows[key as usize];
+        // What came with a PROXY header is gone once it was written: such a flow cannot begin anew.
+        flow.retried_reset |= !prelude.is_empty() || !tlvs.is_empty();
+        self.budget.count_connect(self.now);
+        self.begin(key, None, (prelude, tlvs), Ask::First);
     }
 
     /// Goes back to connecting with a flow that was reset before a byte had passed.
     pub(crate) fn connect_again(&mut self, key: u32) {
+        self.leave_route(key);
+        self.wheel.clear(&mut self.flows, key);
         let flow = &mut self.flows[key as usize];
         flow.retried_reset = true;
+        // Closed now: its side of the token is another socket's from here on.
+        flow.endpoint = None;
         let failed = flow.route.as_ref().map(|route| route.address);
+        self.begin(key, failed, (Vec::new(), Vec::new()), Ask::Retry);
+    }
+
+    fn begin(
+        &mut self,
+        key: u32,
+        tried: Option<AddressId>,
+        (prelude, tlvs): (Vec<u8>, Vec<u8>),
+        ask: Ask,
+    ) {
+        let flow = &mut self.flows[key as usize];
         let listener = flow.door.listener();
         let candidates = pick::candidates(
             &listener,
             pick::key(&listener, flow.client_addr, flow.listener_addr),
         );
-        let connecting = Connecting {
+        flow.phase = Phase::Connecting(Box::new(Connecting {
             listener,
             candidates,
-            tried: failed.into_iter().collect(),
+            tried: tried.into_iter().collect(),
             attempts: SmallVec::new(),
             hedge_at: None,
-            prelude: Vec::new(),
-            tlvs: Vec::new(),
-        };
-        self.leave_route(key);
-        self.flows[key as usize]
-            .door
-            .stats
-            .retries
-            .fetch_add(1, Relaxed);
-        self.begin(key, connecting, Ask::Retry);
-    }
-
-    fn begin(&mut self, key: u32, connecting: Connecting, ask: Ask) {
-        self.flows[key as usize].phase = Phase::Connecting(Box::new(connecting));
+            prelude,
+            tlvs,
+            spent: false,
+        }));
         self.connecting = list::push::<Flow, Abreast>(&mut self.flows, self.connecting, key);
         self.advance(key, ask);
     }
 
-    /// Asks the next candidate, and the next after one that fails at once; ends the flow when none is left and none is in the air.
+    /// Asks the next candidate; ends the flow when none is left and none is in the air.
     fn advance(&mut self, key: u32, ask: Ask) {
+        if !self.ask_next(key, ask) {
+            self.give_up(key);
+        }
+    }
+
+    /// Asks the next candidate, and the next after one that fails at once. False when none is left.
+    fn ask_next(&mut self, key: u32, ask: Ask) -> bool {
         let mut ask = ask;
-        loop {
-            let Some((candidate, route)) = self.next_candidate(key, ask) else {
-                return self.give_up(key);
-            };
+        while let Some((candidate, route)) = self.next_candidate(key, ask) {
             let flow = &mut self.flows[key as usize];
-            flow.attempts += 1;
-            if ask == Ask::First {
-                self.budget.count_connect(self.now);
+            flow.attempts = flow.attempts.saturating_add(1);
+            if ask != Ask::First {
+                flow.door.stats.retries.fetch_add(1, Relaxed);
             }
             match self.attempt(key, &candidate, Rc::clone(&route), ask) {
                 Ok(()) => {
                     self.arm_connect(key);
-                    return;
+                    return true;
                 }
                 Err(error) => {
                     self.count_failure(&route, candidate.to.0.port(), &error);
                     self.forget_route(&route);
-                    self.flows[key as usize]
-                        .door
-                        .stats
-                        .retries
-                        .fetch_add(1, Relaxed);
                     ask = Ask::Retry;
                 }
             }
         }
+        false
     }
 
     /// The next candidate that this flow has not asked, if it may ask another.
@@ -180,7 +177,8 @@ impl Worker {
                 pick::candidates(&newest, pick::key(&newest, client, spoken_to));
             connecting.listener = newest;
         }
-        if attempts >= connecting.listener.settings.connect_attempts.get()
+        if connecting.spent
+            || attempts >= connecting.listener.settings.connect_attempts.get()
             || connecting.attempts.len() >= ABREAST
         {
             return None;
@@ -274,7 +272,9 @@ impl Worker {
 
     /// An event of one of the sockets that are connecting.
     pub(crate) fn on_connect_event(&mut self, handle: Handle, side: Side, event: &Event) {
-        let Phase::Connecting(connecting) = &mut self.flows[handle.key as usize].phase else {
+        let flow = &mut self.flows[handle.key as usize];
+        let first = flow.attempts == 1;
+        let Phase::Connecting(connecting) = &mut flow.phase else {
             return;
         };
         let Some(index) = connecting
@@ -284,8 +284,13 @@ impl Worker {
         else {
             return;
         };
-        let error = match connecting.attempts[index].stream.take_error() {
+        let stream = &connecting.attempts[index].stream;
+        let error = match stream.take_error() {
             Ok(None) if event.is_writable() && !event.is_error() => {
+                // An event of an earlier attempt on the same side may still have been on its way.
+                if !first && stream.peer_addr().is_err() {
+                    return;
+                }
                 let attempt = connecting.attempts.swap_remove(index);
                 if socket::is_connected_to_itself(&attempt.stream, attempt.route.ip) {
                     self.attempt_failed(
@@ -323,11 +328,6 @@ impl Worker {
         let route = Rc::clone(&attempt.route);
         drop(attempt);
         self.forget_route(&route);
-        self.flows[key as usize]
-            .door
-            .stats
-            .retries
-            .fetch_add(1, Relaxed);
         self.advance(key, Ask::Retry);
     }
 
@@ -341,7 +341,12 @@ impl Worker {
             ConnectFailure::TimedOut => SignalKind::TimedOut,
             ConnectFailure::Unreachable | ConnectFailure::Reset => SignalKind::Unreachable,
             ConnectFailure::Local => {
-                self.shared.stats.count_limit(Limit::Ports);
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE)
+                ) {
+                    self.shared.stats.count_limit(Limit::Ports);
+                }
                 return;
             }
         };
@@ -363,8 +368,7 @@ impl Worker {
             .position(|attempt| attempt.deadline <= now)
         {
             let attempt = connecting.attempts.swap_remove(index);
-            let alone = connecting.attempts.is_empty();
-            return self.attempt_timed_out(handle, attempt, alone);
+            return self.attempt_timed_out(handle, attempt);
         }
         if connecting.hedge_at.is_some_and(|at| at <= now) {
             connecting.hedge_at = None;
@@ -374,11 +378,12 @@ impl Worker {
         }
     }
 
-    fn attempt_timed_out(&mut self, handle: Handle, attempt: Attempt, alone: bool) {
+    fn attempt_timed_out(&mut self, handle: Handle, attempt: Attempt) {
         let key = handle.key;
-        if alone && !self.budget.take_extra(self.now) {
-            // Out of budget: this flow fails rather than add to a storm.
-            self.flows[key as usize].attempts = u8::MAX;
+        let granted = self.budget.take_extra(self.now);
+        if let Phase::Connecting(connecting) = &mut self.flows[key as usize].phase {
+            // Out of budget: this flow waits for what is in the air, or fails, rather than add to a storm.
+            connecting.spent |= !granted;
         }
         self.attempt_failed(key, attempt, &io::ErrorKind::TimedOut.into());
         if self
@@ -494,6 +499,9 @@ impl Worker {
         let waits = matches!(&self.flows[key as usize].phase, Phase::Connecting(c) if !c.attempts.is_empty());
         if waits {
             self.arm_connect(key);
+        } else if self.flows[key as usize].route.is_some() {
+            // It had an endpoint, which reset it.
+            self.end(key, EndCause::EndpointRst);
         } else {
             self.end(key, EndCause::ConnectFailed);
         }
@@ -511,31 +519,48 @@ impl Worker {
         self.connecting = list::remove::<Flow, Abreast>(&mut self.flows, self.connecting, key);
     }
 
-    /// Flows that wait for an address which the newest snapshot knows to be down go on to the next candidate, at no charge.
+    /// Flows that wait for an address which the newest snapshot knows to be down ask the next candidate, at no charge; where there
+    /// is none they go on waiting.
     pub(crate) fn leave_fallen(&mut self) {
-        for key in list::keys::<Flow, Abreast>(&mut self.flows, self.connecting) {
-            let handle = self.handle(key);
-            let Some(flow) = self.flow(handle) else {
-                continue;
-            };
-            let newest = flow.door.listener();
-            let Phase::Connecting(connecting) = &mut flow.phase else {
-                continue;
-            };
-            let fallen = connecting
-                .attempts
-                .iter()
-                .position(|attempt| state_of(&newest, attempt.route.address) == HealthState::Down);
-            let others = newest
-                .groups
-                .iter()
-                .any(|g| g.endpoints.iter().any(|e| e.available));
-            if let Some(index) = fallen.filter(|_| others) {
-                let attempt = connecting.attempts.swap_remove(index);
-                self.drop_attempt(attempt);
-                self.advance(key, Ask::Retry);
+        let waiting = list::keys::<Flow, Abreast>(&mut self.flows, self.connecting);
+        if waiting.is_empty() {
+            return;
+        }
+        let down = down(&self.shared.snapshot.load());
+        for key in waiting {
+            while let Some(side) = self.fallen(key, &down) {
+                if !self.ask_next(key, Ask::Retry) {
+                    break;
+                }
+                let Phase::Connecting(connecting) = &mut self.flows[key as usize].phase else {
+                    break;
+                };
+                let left = connecting.attempts.iter().position(|a| a.side == side);
+                if let Some(index) = left {
+                    let attempt = connecting.attempts.swap_remove(index);
+                    self.drop_attempt(attempt);
+                }
             }
         }
+    }
+
+    /// A connect of this flow to an address that is down, where another endpoint is available.
+    fn fallen(&self, key: u32, down: &HashSet<AddressId>) -> Option<Side> {
+        let flow = &self.flows[key as usize];
+        let Phase::Connecting(connecting) = &flow.phase else {
+            return None;
+        };
+        let listener = flow.door.listener();
+        if listener
+            .groups
+            .iter()
+            .all(|g| g.endpoints.available().is_empty())
+        {
+            return None;
+        }
+        let mut attempts = connecting.attempts.iter();
+        let fallen = attempts.find(|attempt| down.contains(&attempt.route.address));
+        fallen.map(|attempt| attempt.side)
     }
 
     /// Forgets a route that nobody uses.
@@ -553,17 +578,14 @@ fn address_of(listener: &ListenerSnapshot, candidate: &Candidate) -> AddressId {
         .id
 }
 
-fn state_of(listener: &ListenerSnapshot, id: AddressId) -> HealthState {
-    let addresses = listener
-        .groups
-        .iter()
-        .flat_map(|g| &g.endpoints)
+/// The addresses that a snapshot knows to be down.
+fn down(snapshot: &Snapshot) -> HashSet<AddressId> {
+    let groups = snapshot.listeners.iter().flat_map(|l| &l.groups);
+    let addresses = groups
+        .flat_map(|g| g.endpoints.iter())
         .flat_map(|e| &e.addresses);
-    addresses
-        .filter(|address| address.live.id == id)
-        .map(|address| address.health)
-        .next()
-        .unwrap_or_default()
+    let fallen = addresses.filter(|address| address.health == HealthState::Down);
+    fallen.map(|address| address.live.id).collect()
 }
 
 /// When another endpoint is raced against this one.

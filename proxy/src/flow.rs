@@ -2,7 +2,7 @@
 //! route (one address of one endpoint) that they go out by. Both are a worker's own, so nothing here is locked.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -67,6 +67,9 @@ pub(crate) struct Flow {
     pub(crate) started: Instant,
     pub(crate) client_addr: ClientAddr,
     pub(crate) listener_addr: ListenerAddr,
+    /// Where a PROXY header says that the client had connected to: passed on to the endpoint, and nothing else. Ports and
+    /// picks go by the listener's own address.
+    pub(crate) declared: Option<Box<SocketAddr>>,
 }
 
 /// Client or endpoint.

@@ -192,6 +192,7 @@ impl Worker {
             started: self.now.checked_sub(handed.age).unwrap_or(self.now),
             client_addr,
             listener_addr,
+            declared: None,
         };
         self.unpack(&mut flow.inbound, handed.inbound);
         self.unpack(&mut flow.outbound, handed.outbound);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mio::net::TcpListener;
 use portolan_config::model::{ListenerSettings, Protocol};
 use portolan_config::snapshot::{ListenerSnapshot, Snapshot};
-use socket2::{Domain, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::worker::DoorKey;
 
@@ -116,6 +116,15 @@ pub(crate) fn adopt(socket: OwnedFd, settings: &ListenerSettings) -> io::Result<
     socket.set_nonblocking(true)?;
     inherited_by_flows(&socket, settings)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Gives sockets that listen already what a reload has changed; flows that are there keep what they began with.
+pub(crate) fn renew(sockets: &[Arc<TcpListener>], settings: &ListenerSettings) {
+    for socket in sockets {
+        if let Err(error) = inherited_by_flows(&SockRef::from(&**socket), settings) {
+            tracing::warn!(%error, "a listening socket keeps its old keepalive and user timeout");
+        }
+    }
 }
 
 /// Options that every accepted socket inherits from its listener, at no system call a flow.

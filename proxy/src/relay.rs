@@ -62,7 +62,8 @@ impl Worker {
     /// The endpoint reset the flow, or the path to it died under it.
     fn endpoint_failed(&mut self, key: u32, error: &io::Error) {
         let flow = &self.flows[key as usize];
-        let untouched = flow.inbound.bytes == 0 && flow.outbound.bytes == 0;
+        // Reads, not bytes: what was read and could not be written is gone.
+        let untouched = flow.inbound.reads == 0 && flow.outbound.reads == 0 && !flow.outbound.eof;
         if let Some(route) = &flow.route {
             let source = flow.client_addr.0.ip();
             let kind = match error.raw_os_error() {
@@ -121,61 +122,21 @@ impl Worker {
     }
 }
 
-/// Pumps both directions once.
+/// Pumps both directions once, the one out of a failed socket first: what it had sent before it failed still counts.
 fn turn(flow: &mut Flow, scratch: &mut Scratch, failed: Option<Side>) -> Turn {
-    let Some(endpoint) = &flow.endpoint else {
-        return Turn::Goes;
+    let order = if failed.is_some_and(|side| side != CLIENT) {
+        [outbound, inbound]
+    } else {
+        [inbound, outbound]
     };
-    // A reset overtakes what is still kept for the other side, as it does in TCP.
-    if let Some(side) = failed {
-        let socket = if side == CLIENT {
-            &flow.client
-        } else {
-            endpoint
-        };
-        if let Some(error) = pending_error(socket) {
-            return if side == CLIENT {
-                Turn::Over(EndCause::ClientRst)
-            } else {
-                Turn::EndpointFailed(error)
-            };
-        }
+    if let Some(turn) = failed.and_then(|side| failed_after_its_end(flow, side)) {
+        return turn;
     }
     let mut again = false;
-    if !flow.inbound.shut {
-        let (source, sink) = (&mut flow.client_ready, &mut flow.endpoint_ready);
-        let other_way = Way::of(&flow.outbound);
-        match pump(
-            &flow.client,
-            source,
-            endpoint,
-            sink,
-            &mut flow.inbound,
-            scratch,
-            other_way,
-        ) {
-            Pumped::Waiting => {}
-            Pumped::Again => again = true,
-            Pumped::SourceFailed(_) => return Turn::Over(EndCause::ClientRst),
-            Pumped::SinkFailed(error) => return Turn::EndpointFailed(sooner(endpoint, error)),
-        }
-    }
-    if !flow.outbound.shut {
-        let (source, sink) = (&mut flow.endpoint_ready, &mut flow.client_ready);
-        let other_way = Way::of(&flow.inbound);
-        match pump(
-            endpoint,
-            source,
-            &flow.client,
-            sink,
-            &mut flow.outbound,
-            scratch,
-            other_way,
-        ) {
-            Pumped::Waiting => {}
-            Pumped::Again => again = true,
-            Pumped::SourceFailed(error) => return Turn::EndpointFailed(error),
-            Pumped::SinkFailed(_) => return Turn::Over(EndCause::ClientRst),
+    for pump in order {
+        match pump(flow, scratch) {
+            Ok(more) => again |= more,
+            Err(turn) => return turn,
         }
     }
     match (flow.inbound.shut && flow.outbound.shut, flow.finished_first) {
@@ -183,6 +144,74 @@ fn turn(flow: &mut Flow, scratch: &mut Scratch, failed: Option<Side>) -> Turn {
         (true, Some(End::Client) | None) => Turn::Over(EndCause::ClientFin),
         (false, _) if again => Turn::GoesOnAtOnce,
         (false, _) => Turn::Goes,
+    }
+}
+
+/// A socket that failed after its end had been read is not read again, so its error must be asked for.
+fn failed_after_its_end(flow: &Flow, side: Side) -> Option<Turn> {
+    if side == CLIENT {
+        let error = flow.inbound.eof.then(|| pending_error(&flow.client))?;
+        error.map(|_| Turn::Over(EndCause::ClientRst))
+    } else {
+        let endpoint = flow.endpoint.as_ref()?;
+        let error = flow.outbound.eof.then(|| pending_error(endpoint))?;
+        error.map(Turn::EndpointFailed)
+    }
+}
+
+/// From client to endpoint; whether there is more to move at once.
+fn inbound(flow: &mut Flow, scratch: &mut Scratch) -> Result<bool, Turn> {
+    let Some(endpoint) = flow.endpoint.as_ref().filter(|_| !flow.inbound.shut) else {
+        return Ok(false);
+    };
+    let (source, sink) = (&mut flow.client_ready, &mut flow.endpoint_ready);
+    let other_way = Way::of(&flow.outbound);
+    match pump(
+        &flow.client,
+        source,
+        endpoint,
+        sink,
+        &mut flow.inbound,
+        scratch,
+        other_way,
+    ) {
+        Pumped::Waiting => Ok(false),
+        Pumped::Again => Ok(true),
+        Pumped::SourceFailed(_) => Err(Turn::Over(EndCause::ClientRst)),
+        Pumped::SinkFailed(error) => {
+            let error = sooner(endpoint, error);
+            while outbound(flow, scratch)? {}
+            if flow.outbound.is_blocked() {
+                // The endpoint takes nothing more, but the client has yet to take what it had answered.
+                scratch.forget(&mut flow.inbound);
+                (flow.inbound.eof, flow.inbound.shut) = (true, true);
+                return Ok(false);
+            }
+            Err(Turn::EndpointFailed(error))
+        }
+    }
+}
+
+/// From endpoint to client; whether there is more to move at once.
+fn outbound(flow: &mut Flow, scratch: &mut Scratch) -> Result<bool, Turn> {
+    let Some(endpoint) = flow.endpoint.as_ref().filter(|_| !flow.outbound.shut) else {
+        return Ok(false);
+    };
+    let (source, sink) = (&mut flow.endpoint_ready, &mut flow.client_ready);
+    let other_way = Way::of(&flow.inbound);
+    match pump(
+        endpoint,
+        source,
+        &flow.client,
+        sink,
+        &mut flow.outbound,
+        scratch,
+        other_way,
+    ) {
+        Pumped::Waiting => Ok(false),
+        Pumped::Again => Ok(true),
+        Pumped::SourceFailed(error) => Err(Turn::EndpointFailed(error)),
+        Pumped::SinkFailed(_) => Err(Turn::Over(EndCause::ClientRst)),
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Strands {
     /// The number of the last verdict that was carried out.
     seen: u64,
     stranded: Vec<Stranded>,
+    /// When the last batch was released.
+    last_batch: Option<Instant>,
     drains: Vec<(AddressId, Instant, Instant)>,
 }
 
@@ -33,8 +35,10 @@ struct Stranded {
     address: AddressId,
     silent_since: Instant,
     began: Instant,
-    /// Between two resets of this worker.
+    /// Between two resets of this worker, by `reset_over`.
     spacing: Duration,
+    /// Resets a second of the whole PoP.
+    rate: u32,
     released: usize,
     flows: Vec<Handle>,
 }
@@ -76,17 +80,19 @@ impl Worker {
             return;
         }
         let count = u32::try_from(flows.len()).unwrap_or(u32::MAX);
-        // The rate is the PoP's; each worker takes its part of it.
-        let slowest = Duration::from_secs(1) * self.shared.workers / rate.max(1);
+        if self.strands.stranded.is_empty() {
+            self.strands.last_batch = None;
+            self.arm(self.now, Timer::Strand);
+        }
         self.strands.stranded.push(Stranded {
             address: verdict.address,
             silent_since,
             began: self.now,
-            spacing: (over / count).max(slowest),
+            spacing: over / count,
+            rate,
             released: 0,
             flows,
         });
-        self.arm(self.now, Timer::Strand);
     }
 
     /// The flows of an address that were opened before `decided`.
@@ -104,15 +110,25 @@ impl Worker {
     /// Lets go of the stranded flows whose turn has come.
     pub(crate) fn release_stranded(&mut self) {
         let now = self.now;
+        let since = self
+            .strands
+            .last_batch
+            .replace(now)
+            .map_or(BATCH, |last| now.saturating_duration_since(last));
         let mut due = Vec::new();
         for stranded in &mut self.strands.stranded {
+            // The rate is the PoP's, over all addresses that fell; each worker takes its part of it.
+            let share = f64::from(stranded.rate) / f64::from(self.shared.workers);
+            let room = ((share * since.as_secs_f64()).ceil() as usize).saturating_sub(due.len());
             let elapsed = now.saturating_duration_since(stranded.began);
             let allowed = if stranded.spacing.is_zero() {
                 usize::MAX
             } else {
                 (elapsed.as_nanos() / stranded.spacing.as_nanos()) as usize + 1
             };
-            let upto = allowed.min(stranded.flows.len());
+            let upto = allowed
+                .min(stranded.flows.len())
+                .min(stranded.released + room);
             let batch = &stranded.flows[stranded.released.min(upto)..upto];
             due.extend(batch.iter().map(|handle| (*handle, stranded.silent_since)));
             stranded.released = upto;

@@ -191,6 +191,8 @@ pub(crate) struct Udp {
     /// The number of the last verdict that was carried out.
     seen: u64,
     closing: bool,
+    /// A successor reads the listening sockets.
+    handed: bool,
 }
 
 impl Udp {
@@ -215,6 +217,7 @@ impl Udp {
             again: Vec::new(),
             seen: 0,
             closing: false,
+            handed: false,
         }
     }
 
@@ -325,6 +328,7 @@ impl Udp {
 
     fn hand_over(&mut self, turn: &Turn<'_>) {
         self.closing = true;
+        self.handed = true;
         for (_, entrance) in &self.entrances {
             leave(turn, entrance);
         }

@@ -206,6 +206,7 @@ impl Worker {
         commands: Receiver<Command>,
         now: Instant,
     ) -> Self {
+        let budget = Budget::new(now, shared.workers);
         Self {
             poll,
             shared,
@@ -220,7 +221,7 @@ impl Worker {
             routes: HashMap::new(),
             unsettled: Vec::new(),
             connecting: NIL,
-            budget: Budget::new(now),
+            budget,
             strands: Strands::default(),
             again: Vec::new(),
             accept_paused: false,
@@ -347,6 +348,8 @@ impl Worker {
     fn on_wake(&mut self) {
         self.see_snapshot();
         while let Ok(command) = self.commands.try_recv() {
+            // A command follows its snapshot, which may have come after the one that was just taken up.
+            self.see_newer_snapshot();
             match command {
                 Command::Open { bind, socket, door } => self.open_entrance(bind, socket, &door),
                 Command::Assign { bind, door } => self.assign_entrance(bind, &door),

@@ -7,6 +7,8 @@ use std::time::Instant;
 /// [`Budget::FLOOR`].
 pub(crate) struct Budget {
     started: Instant,
+    /// This worker's part of [`Budget::FLOOR`].
+    floor: u32,
     /// Connects and extras of the last ten seconds, the newest last.
     seconds: VecDeque<(u64, u32, u32)>,
 }
@@ -15,9 +17,10 @@ impl Budget {
     const WINDOW: u64 = 10;
     const FLOOR: u32 = 10;
 
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, workers: u32) -> Self {
         Self {
             started: now,
+            floor: Self::FLOOR.div_ceil(workers.max(1)),
             seconds: VecDeque::new(),
         }
     }
@@ -51,7 +54,7 @@ impl Budget {
             .fold((0, 0), |(c, e), (_, connects, extras)| {
                 (c + connects, e + extras)
             });
-        extras < Self::FLOOR.max(connects / 10)
+        extras < self.floor.max(connects / 10)
     }
 
     /// Takes one extra connect, if there is one.
@@ -73,7 +76,7 @@ mod tests {
     #[test]
     fn the_budget_has_a_floor_and_then_a_tenth() {
         let now = Instant::now();
-        let mut budget = Budget::new(now);
+        let mut budget = Budget::new(now, 1);
         assert_eq!((0..50).filter(|_| budget.take_extra(now)).count(), 10);
         for _ in 0..500 {
             budget.count_connect(now);

@@ -12,7 +12,12 @@ pub(crate) fn opening(
     prelude: Vec<u8>,
     tlvs: &[u8],
 ) -> (Vec<u8>, usize) {
-    let (client, spoken_to) = (flow.client_addr.0, flow.listener_addr.0);
+    let client = flow.client_addr.0;
+    let spoken_to = flow
+        .declared
+        .as_deref()
+        .copied()
+        .unwrap_or(flow.listener_addr.0);
     let mut bytes = Vec::new();
     match proxy {
         ProxyProtocol::Off => return (prelude, 0),

@@ -109,6 +109,7 @@ impl Scratch {
 
     /// Puts bytes in front of whatever the source will say: `ours` bytes of a PROXY header, then what was read with the inbound one.
     pub(crate) fn prepend(&mut self, pipe: &mut Pipe, bytes: Vec<u8>, ours: usize) {
+        self.forget(pipe);
         if !bytes.is_empty() {
             self.kept += bytes.len();
             pipe.kept = Some(Box::new(Kept { bytes, at: 0, ours }));
@@ -247,7 +248,14 @@ fn flush(
     let Some(mut kept) = pipe.kept.take() else {
         return Ok(());
     };
-    let taken = write(sink, ready, &kept.bytes[kept.at..])?;
+    let taken = match write(sink, ready, &kept.bytes[kept.at..]) {
+        Ok(taken) => taken,
+        Err(error) => {
+            // Still the pipe's, and still in the account.
+            pipe.kept = Some(kept);
+            return Err(error);
+        }
+    };
     let ours = taken.min(kept.ours);
     kept.ours -= ours;
     pipe.bytes += (taken - ours) as u64;

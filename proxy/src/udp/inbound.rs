@@ -63,6 +63,9 @@ enum After {
 impl Udp {
     /// Reads what waits at a listening socket, up to a turn's share.
     pub(super) fn read_entrance(&mut self, turn: &mut Turn<'_>, key: usize) {
+        if self.handed {
+            return;
+        }
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut more = true;
         for _ in 0..BATCHES_A_TURN {
