@@ -258,7 +258,7 @@ impl Default for ListenerSettings {
             connect_attempts: NonZeroU8::new(3).expect("3 is not 0"),
             hedge_after: HedgeAfter::Auto,
             keepalive: Duration::from_secs(60),
-            user_timeout: Duration::from_secs(30),
+            user_timeout: Duration::from_secs(340),
             fail_open: true,
             accept_proxy: None,
             max_flows: 0,

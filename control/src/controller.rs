@@ -344,6 +344,10 @@ impl Core {
 
     /// Tells when something that should listen does not, once for as long as it is so.
     fn look_at_bindings(&mut self) {
+        if !self.not_listening.is_empty() {
+            // The data path tries again, once a second, when it is given a snapshot; the same one will do.
+            self.shared.data_plane.publish(Arc::clone(&self.snapshot));
+        }
         let errors = build::binding_errors(&self.shared.data_plane.bindings());
         let before = std::mem::replace(&mut self.not_listening, errors);
         for error in self

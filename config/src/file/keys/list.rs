@@ -123,7 +123,7 @@ pub const KEYS: &[Key] = &[
     key(Table::Listener, "connect_attempts", "1 to 10", Value("3"), "Endpoints that a flow may try, the first included."),
     key(Table::Listener, "hedge_after", "`\"auto\"`, `\"off\"` or duration, 1ms to 1m", Value("\"auto\""), "When a second endpoint is raced; `\"auto\"` is three times the usual connect time, at least 50ms."),
     key(Table::Listener, "keepalive", "duration, 1s to 9h", Value("\"60s\""), "TCP keepalive on both sides begins after so long in silence."),
-    key(Table::Listener, "user_timeout", "duration, 100ms to 1h", Value("\"30s\""), "Sent data may stay unacknowledged for so long (`TCP_USER_TIMEOUT`), on both sides."),
+    key(Table::Listener, "user_timeout", "duration, 100ms to 1h", Value("\"340s\""), "Sent data may stay unacknowledged, or a peer may read nothing, for so long (`TCP_USER_TIMEOUT`), on both sides."),
     key(Table::Listener, "fail_open", "boolean", Value("true"), "Whether flows still go to the nearest group when no endpoint anywhere is available."),
     key(Table::Listener, "max_flows", "0 to 4294967295", Value("0"), "Flows at once; 0 is no cap of its own."),
     key(Table::Listener, "new_flows", "0 to 4294967295", Value("0"), "New flows a second; 0 is no cap; UDP 100000."),
