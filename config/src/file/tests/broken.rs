@@ -133,7 +133,7 @@ fn health_checks() -> Vec<Broken> {
     let at = |key: &str| -> &'static str { format!("{G}.health_check.{key}").leak() };
     vec![
         broken(group("health_check = ¶\"TCP\""), format!("{G}.health_check").leak(), &["expected a table"]),
-        broken(check("protocol = ¶\"UDP\""), at("protocol"), &["\"TCP\" or \"HTTP\" or \"HTTPS\" or \"NONE\""]),
+        broken(check("protocol = ¶\"GRPC\""), at("protocol"), &["\"TCP\" or \"HTTP\" or \"HTTPS\" or \"UDP\" or \"NONE\""]),
         broken(check("port = ¶0"), at("port"), &["give 1 to 65535"]),
         broken(check("interval = ¶\"49ms\""), at("interval"), &["\"50ms\" to \"1h\""]),
         broken(check("interval = \"100ms\", fast_interval = ¶\"101ms\""), at("fast_interval"), &["\"50ms\" to \"100ms\""]),
