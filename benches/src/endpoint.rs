@@ -103,9 +103,6 @@ fn step(
                         }
                     }
                 }
-                if read < buffer.len() && kind == Kind::Answer {
-                    return true;
-                }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
             Err(_) => return false,
