@@ -12,7 +12,8 @@ use crate::units::{AcceleratorName, PortRange};
 
 pub(super) fn accelerators(root: &Section<'_>, claims: &mut Claims) -> Option<Vec<Accelerator>> {
     let sections = root.children(Table::Accelerator)?;
-    if sections.is_empty() && !root.gives(Table::Accelerator.name()) {
+    let others_make_some = root.gives(Table::Api.name()) || root.gives(Table::Aws.name());
+    if sections.is_empty() && !root.gives(Table::Accelerator.name()) && !others_make_some {
         root.warn(
             Table::Accelerator.name(),
             "there is none, so nothing is served",

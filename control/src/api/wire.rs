@@ -33,6 +33,9 @@ use super::sigv4::Keys;
 /// The largest body. The largest request that the model allows, 500 resources in an attachment, is below 300 KiB.
 const BODY_LIMIT: usize = 1 << 20;
 
+/// The most values in a body: a thousand resources with their members are half of it.
+const VALUES: usize = 10_000;
+
 /// For a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -251,6 +254,26 @@ fn parse(body: &[u8]) -> Result<Value, ApiError> {
     if body.trim_ascii().is_empty() {
         return Ok(Value::Object(Map::new()));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Exception::Serialization.because(format!("the body is no JSON: {error}")))
+    let broken = |what: &dyn std::fmt::Display| {
+        Exception::Serialization.because(format!("the body is no JSON: {what}"))
+    };
+    if values(body) > VALUES {
+        return Err(broken(&"it has more values than any request needs"));
+    }
+    serde_json::from_slice(body).map_err(|error| broken(&error))
+}
+
+/// How many values a JSON text may have, counted by what separates them; a value in memory is a hundred times its text.
+fn values(body: &[u8]) -> usize {
+    let (mut count, mut in_text, mut escaped) = (1, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
