@@ -18,10 +18,10 @@ use portolan_config::stats::EdgeStats;
 use portolan_control::admin::{Admin, AdminOptions};
 use portolan_control::api::{Api, ApiHandle, Opened};
 use portolan_control::aws;
-use portolan_control::publish;
 use portolan_control::data_plane::{Binding, DataPlane};
 use portolan_control::event::EventKind;
 use portolan_control::flow_log::FlowLog;
+use portolan_control::publish;
 use portolan_control::{ControlHandle, Controller, ControllerOptions, readiness};
 use portolan_proxy::{BindState, Edge, EdgeOptions, HandedFlow, ListeningSocket};
 use tokio::sync::broadcast::error::RecvError;
@@ -58,8 +58,11 @@ pub(crate) struct Assembly {
     doors: Arc<Mutex<Vec<Door>>>,
     /// What is served when the doors open.
     pages: Option<Pages>,
+    /// The servers of the pages.
+    serving: JoinSet<()>,
+    /// What goes on beside them until this process ends, or has a successor.
     services: JoinSet<()>,
-    /// Ends the pages; what else the services do goes on.
+    /// Ends the servers.
     pages_end: CancellationToken,
     api: Option<ApiHandle>,
 }
@@ -69,6 +72,8 @@ struct Pages {
     admin: (Admin, TcpListener),
     readiness: Option<TcpListener>,
     api: Option<(ApiState, TcpListener)>,
+    /// What AWS said before this process, for the sync to go on with.
+    restored: aws::Restored,
 }
 
 /// The API on its way: a successor has its records only when the predecessor lets the store go.
@@ -186,8 +191,6 @@ impl Assembly {
         let api = api.map_or(ApiState::WaitsForStore(file), ApiState::Ready);
         let mut services = JoinSet::new();
         services.spawn(follow_reloads(control.clone(), Arc::clone(&flow_log)));
-        services.spawn(aws::run(control.clone(), restored));
-        services.spawn(publish::run(control.clone()));
         Ok(Self {
             control,
             plane,
@@ -197,7 +200,9 @@ impl Assembly {
                 admin: (page, admin),
                 readiness: ready.map(|(_, socket)| socket),
                 api: api_socket.map(|socket| (api, socket)),
+                restored,
             }),
+            serving: JoinSet::new(),
             services,
             pages_end: CancellationToken::new(),
             api: handle,
@@ -214,24 +219,29 @@ impl Assembly {
             admin,
             readiness,
             api,
+            restored,
         } = pages;
+        // Not before: a predecessor does both until we serve.
+        self.services
+            .spawn(aws::run(self.control.clone(), restored));
+        self.services.spawn(publish::run(self.control.clone()));
         if let Some((ApiState::Ready(api), listener)) = api {
             let end = self.pages_end.clone();
-            self.services.spawn(async move {
+            self.serving.spawn(async move {
                 if let Err(error) = api.serve(listener, end).await {
                     error!(%error, "the API's listener has ended");
                 }
             });
         }
         let (end, (page, listener)) = (self.pages_end.clone(), admin);
-        self.services.spawn(async move {
+        self.serving.spawn(async move {
             if let Err(error) = page.serve(listener, end).await {
                 error!(%error, "the admin listener has ended");
             }
         });
         if let Some(listener) = readiness {
             let (end, control) = (self.pages_end.clone(), self.control.clone());
-            self.services.spawn(async move {
+            self.serving.spawn(async move {
                 if let Err(error) = readiness::serve(listener, control, end).await {
                     error!(%error, "the readiness listener has ended");
                 }
@@ -287,8 +297,9 @@ impl Assembly {
     }
 
     /// A successor serves: no new flow, no new question. The flows that are there go on, and so does the watch over their endpoints.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(&mut self) {
         self.pages_end.cancel();
+        self.services.abort_all();
         lock(&self.doors).clear();
         self.plane.ask((), Edge::stop_accepting);
     }
@@ -323,9 +334,10 @@ impl Assembly {
     pub(crate) async fn end(mut self) {
         self.plane.end();
         if self.pages_end.is_cancelled() {
-            // Answers under way may finish; it is the pages' affair how long that may take. Following reloads never ends by itself.
-            while self.services.len() > 1 && self.services.join_next().await.is_some() {}
+            // Answers under way may finish; it is the servers' affair how long that may take.
+            while self.serving.join_next().await.is_some() {}
         }
+        self.serving.shutdown().await;
         self.services.shutdown().await;
         // By name: connections of the admin server that are still ending hold it, too.
         self.flow_log.end();

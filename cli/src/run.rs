@@ -263,6 +263,7 @@ async fn live(start: Start) -> anyhow::Result<()> {
         admin,
         inherited,
     })?;
+    tell_limits(&config, descriptors, &edge);
     match takeover {
         None => edge.open(),
         Some(takeover) => {
@@ -278,7 +279,6 @@ async fn live(start: Start) -> anyhow::Result<()> {
         predecessors,
         edge.estate(),
     );
-    tell_limits(&config, descriptors, &edge);
     notify::ready();
     let watchdog = notify::watchdog();
     info!(pop = %config.pop.name, admin = %config.admin.listen, pid = std::process::id(), "serving");

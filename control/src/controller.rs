@@ -125,8 +125,8 @@ impl Core {
             snapshot: Arc::default(),
             not_listening: Vec::new(),
         };
-        core.names.want(names_of(&core.config), now);
         core.names.recall(known_names, now);
+        core.names.want(names_of(&core.config), now);
         core.lay_out(now);
         core.publish(now);
         core

@@ -22,6 +22,9 @@ const TTL_CAP: Duration = Duration::from_secs(300);
 /// The longest wait before a name that has no fresh answer is asked again; the first is a second.
 const RETRY_CAP: u32 = 5;
 
+/// How long names that appear begin with what a predecessor knew: the API's come a moment after the file's.
+const RECALL_FOR: Duration = Duration::from_secs(30);
+
 /// Names asked at once.
 const IN_FLIGHT: usize = 64;
 
@@ -50,6 +53,8 @@ pub(crate) struct Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     names: HashMap<Arc<str>, Entry>,
+    /// What a predecessor knew, and when it was told.
+    recalled: Option<(Vec<KnownName>, Instant)>,
 }
 
 #[derive(Debug)]
@@ -69,15 +74,27 @@ impl Names {
     pub(crate) fn want(&mut self, names: HashSet<Arc<str>>, now: Instant) {
         self.names.retain(|name, _| names.contains(name));
         for name in names {
+            let known = self.recalled(&name, now);
             self.names.entry(name).or_insert_with(|| Entry {
-                addresses: Vec::new(),
+                answered: known.as_ref().map(|(_, answered)| *answered),
+                addresses: known.map(|(addresses, _)| addresses).unwrap_or_default(),
                 error: None,
                 failures: 0,
-                answered: None,
                 due: now,
                 asked: false,
             });
         }
+    }
+
+    /// What a predecessor knew of a name, and when it was answered.
+    fn recalled(&self, name: &str, now: Instant) -> Option<(Vec<IpAddr>, Instant)> {
+        let (known, told) = self.recalled.as_ref()?;
+        if now.saturating_duration_since(*told) > RECALL_FOR {
+            return None;
+        }
+        let known = known.iter().find(|known| *known.name == *name)?;
+        let answered = told.checked_sub(known.age).unwrap_or(*told);
+        Some((known.addresses.clone(), answered))
     }
 
     /// What is known of each name, for a successor.
@@ -92,24 +109,18 @@ impl Names {
         known.collect()
     }
 
-    /// Begins with what a predecessor knew: a name that cannot be resolved at this moment keeps its addresses.
+    /// What a predecessor knew: a name that cannot be resolved at this moment begins with its addresses.
     pub(crate) fn recall(&mut self, known: Vec<KnownName>, now: Instant) {
-        for KnownName {
-            name,
-            addresses,
-            age,
-        } in known
-        {
-            if let Some(entry) = self.names.get_mut(&name) {
-                entry.addresses = addresses;
-                entry.answered = Some(now.checked_sub(age).unwrap_or(now));
-            }
-        }
+        self.recalled = Some((known, now));
     }
 
     /// Uses these addresses for a name that never had an answer; whether it is different now.
     pub(crate) fn suggest(&mut self, name: &str, addresses: &[IpAddr]) -> bool {
-        let Some(entry) = self.names.get_mut(name).filter(|entry| entry.answered.is_none()) else {
+        let Some(entry) = self
+            .names
+            .get_mut(name)
+            .filter(|entry| entry.answered.is_none())
+        else {
             return false;
         };
         if entry.addresses == addresses {

@@ -18,6 +18,7 @@ pub struct Edge {
     process: Process,
     admin: SocketAddr,
     directory: TempDir,
+    environment: Vec<(String, String)>,
 }
 
 /// How an edge is started.
@@ -191,14 +192,16 @@ impl Edge {
             mut process,
             admin,
             directory,
+            environment,
         } = self;
         process.signal("TERM");
         process.end(PATIENCE).await;
-        let process = spawn(directory.path(), None, &[], &[]);
+        let process = spawn(directory.path(), None, &[], &environment);
         let mut edge = Edge {
             process,
             admin,
             directory,
+            environment,
         };
         edge.until_ready().await;
         edge
@@ -292,6 +295,7 @@ impl Start {
             process,
             admin,
             directory,
+            environment: self.environment,
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn hand_over(edge: &Assembly, successor: &Successor) -> bool {
 }
 
 /// A successor serves: gives it the flows if it wants them, and finishes those that stay.
-pub(super) async fn finish(edge: Assembly, successor: Successor, signals: &mut Signals) {
+pub(super) async fn finish(mut edge: Assembly, successor: Successor, signals: &mut Signals) {
     notify::main_pid(successor.pid());
     edge.close();
     let config = edge.control.config();

@@ -167,3 +167,38 @@ fn few_are_asked_at_once() {
         "nobody asks for it any more"
     );
 }
+
+#[test]
+fn a_successor_begins_with_the_addresses_of_before_and_asks_all_the_same() {
+    let now = Instant::now();
+    let mut old = Case::new();
+    let (web, late): (Arc<str>, Arc<str>) = ("web".into(), "late".into());
+    let answer = Answer {
+        v4: some(&["192.0.2.1"], 60),
+        v6: nothing(),
+    };
+    old.names.want([web.clone(), late.clone()].into(), now);
+    for name in ["web", "late"] {
+        old.names.answered(name, answer.clone(), HOUR, now);
+    }
+    let mut new = Names::default();
+    new.recall(old.names.known(now), now);
+    new.want([web.clone()].into(), now);
+    assert_eq!(new.resolved("web").addresses, ips(&["192.0.2.1"]));
+    assert_eq!(new.take_due(now), [web.clone()]);
+    // Stale as the predecessor's would be, and no sooner.
+    let failed = Answer {
+        v4: silent(),
+        v6: silent(),
+    };
+    new.answered("web", failed.clone(), HOUR, now + HOUR / 2);
+    assert_eq!(new.resolved("web").addresses, ips(&["192.0.2.1"]));
+    new.answered("web", failed, HOUR, now + HOUR);
+    assert!(new.resolved("web").addresses.is_empty());
+    // The API's names come a moment later; much later nothing is recalled.
+    new.want([web.clone(), late.clone()].into(), now + RECALL_FOR);
+    assert_eq!(new.resolved("late").addresses, ips(&["192.0.2.1"]));
+    new.want([web.clone()].into(), now);
+    new.want([web, late].into(), now + RECALL_FOR * 2);
+    assert!(new.resolved("late").addresses.is_empty());
+}
