@@ -18,7 +18,7 @@ demo: build-needs ## three regions, an edge and clients on loopback; one region 
 test: build-needs ## every test; peers that are missing are installed when we may, else their tests are skipped and named
 	@bash tests/peers.sh
 	@bash tests/aws-clients.sh
-	cargo build --workspace --bin portolan
+	cargo build --workspace --lib --bins --tests
 	cargo test --workspace
 
 lint: build-needs ## format, clippy, docs, licences and duplicates
