@@ -4,6 +4,7 @@
 //! whoever waits, waits with [`deadline`].
 
 pub mod api;
+pub mod aws;
 pub mod binary;
 pub mod client;
 pub mod datagram;

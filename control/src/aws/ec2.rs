@@ -91,10 +91,13 @@ struct Address {
     private_ip_address: Option<String>,
 }
 
+/// EC2's own form, and that of the other Query services, which proxies and fakes use.
 #[derive(Deserialize)]
 struct ErrorAnswer {
     #[serde(rename = "Errors")]
-    errors: Errors,
+    errors: Option<Errors>,
+    #[serde(rename = "Error")]
+    error: Option<OneError>,
     #[serde(rename = "RequestID", alias = "RequestId")]
     request_id: Option<String>,
 }
@@ -209,14 +212,22 @@ impl Reader {
         if status == 200 {
             return read(&body);
         }
-        Err(match quick_xml::de::from_str::<ErrorAnswer>(&body) {
-            Ok(ErrorAnswer {
-                errors: Errors { error },
-                request_id,
-            }) => Fault::answered(status, error.code, error.message, request_id.or(header)),
-            Err(_) => Fault::answered(status, None, None, header),
-        })
+        Err(refusal(status, &body, header))
     }
+}
+
+fn refusal(status: u16, body: &str, request_id: Option<String>) -> Fault {
+    let Ok(answer) = quick_xml::de::from_str::<ErrorAnswer>(body) else {
+        return Fault::answered(status, None, None, request_id);
+    };
+    let ErrorAnswer {
+        errors,
+        error,
+        request_id: own,
+    } = answer;
+    let error = errors.map(|errors| errors.error).or(error);
+    let (code, message) = error.map_or((None, None), |error| (error.code, error.message));
+    Fault::answered(status, code, message, own.or(request_id))
 }
 
 fn read<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {

@@ -426,7 +426,8 @@ impl Mapping<'_> {
                     // Global Accelerator asks over TCP under UDP listeners, too.
                     _ => Probe::Tcp,
                 };
-                (probe, *port)
+                // The listener's own port is what AWS fills in where nobody named one: an endpoint's own goes before it.
+                (probe, port.filter(|port| *port != ports.first()))
             };
         HealthCheck {
             probe,

@@ -246,11 +246,12 @@ impl Task {
 
     async fn read(&mut self, aws: &Aws, accept: bool, ticket: u64) {
         let session = self.session(aws).await;
+        let aliases = self.control.config().endpoint_aliases.clone();
         let Gathered {
             reading,
             errors,
             remarks,
-        } = walk(&session, aws, &self.known.picture).await;
+        } = walk(&session, aws, &aliases, &self.known.picture).await;
         errors
             .iter()
             .for_each(|error| self.control.aws().count(error.class()));
@@ -458,7 +459,7 @@ async fn once(config: &Config, accept: bool) -> Result<(Planned, Known), cache::
         reading,
         errors,
         remarks,
-    } = walk(&session, aws, &known.picture).await;
+    } = walk(&session, aws, &config.endpoint_aliases, &known.picture).await;
     let settings = settings(aws, config);
     let mut outcome = plan::cycle(&known, &reading, &settings, accept, SystemTime::now());
     let mut allocations: Allocations = outcome.known.allocations.clone();

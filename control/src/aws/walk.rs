@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use portolan_config::model::Aws;
+use portolan_config::model::{Aws, EndpointAlias};
 
 use super::asking::Asking;
 use super::ga;
@@ -33,8 +33,14 @@ pub struct Gathered {
     pub remarks: Vec<String>,
 }
 
-/// Reads everything. `before` says which account was believed and what is known; it adds nothing to the reading.
-pub async fn walk(session: &Session, aws: &Aws, before: &Picture) -> Gathered {
+/// Reads everything. `before` says which account was believed and what is known; it adds nothing to the reading. What has
+/// an alias is not asked for: the operator has said what it is.
+pub async fn walk(
+    session: &Session,
+    aws: &Aws,
+    aliases: &[EndpointAlias],
+    before: &Picture,
+) -> Gathered {
     let asking = Asking {
         session: session.clone(),
         deadline: Instant::now() + LONGEST,
@@ -52,7 +58,7 @@ pub async fn walk(session: &Session, aws: &Aws, before: &Picture) -> Gathered {
     for region in &aws.regions {
         tags::discover(&asking, region, &mut gathered).await;
     }
-    resources::resources(&asking, &account, before, &mut gathered).await;
+    resources::resources(&asking, &account, (before, aliases), &mut gathered).await;
     gathered
 }
 

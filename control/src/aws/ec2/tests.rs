@@ -64,3 +64,26 @@ fn an_empty_list_is_a_list_and_no_list_is_none() {
     let none: Instances = read("<Response><requestId>r</requestId></Response>").expect("readable");
     assert!(none.reservation_set.is_none());
 }
+
+#[test]
+fn errors_are_read_in_both_forms_and_html_by_its_status() {
+    let own = "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors><RequestID>r</RequestID></Response>";
+    let other = "<ErrorResponse><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error><RequestId>r</RequestId></ErrorResponse>";
+    for body in [own, other] {
+        let fault = refusal(403, body, None);
+        assert_eq!(
+            (fault.class, fault.request_id.as_deref()),
+            (ErrorClass::Denied, Some("r"))
+        );
+    }
+    let dry = refusal(
+        412,
+        &own.replace("UnauthorizedOperation", "DryRunOperation"),
+        None,
+    );
+    assert_eq!(dry.code.as_deref(), Some("DryRunOperation"));
+    assert_eq!(
+        refusal(500, "<html><body>x", None).class,
+        ErrorClass::Unavailable
+    );
+}

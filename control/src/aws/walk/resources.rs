@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
+use portolan_config::model::EndpointAlias;
+
 use super::{AT_ONCE, Gathered};
 use crate::aws::asking::{Asking, Listed};
 use crate::aws::elb::Place;
@@ -30,10 +32,10 @@ struct Answered {
 pub(super) async fn resources(
     asking: &Asking,
     own: &str,
-    before: &Picture,
+    (before, aliases): (&Picture, &[EndpointAlias]),
     gathered: &mut Gathered,
 ) {
-    let wanted = wanted(before, gathered);
+    let wanted = wanted(before, aliases, gathered);
     let balancers = wanted.balancers.into_iter().map(|(place, arns)| {
         let account = if place.account == own {
             Account::Own
@@ -60,7 +62,7 @@ pub(super) async fn resources(
 }
 
 /// Everything that the reading names, and what the picture before names and the reading may have missed.
-fn wanted(before: &Picture, gathered: &Gathered) -> Wanted {
+fn wanted(before: &Picture, aliases: &[EndpointAlias], gathered: &Gathered) -> Wanted {
     let reading = &gathered.reading;
     let mut ids: BTreeSet<(String, String)> = BTreeSet::new();
     for accelerator in reading.accelerators.seen.values() {
@@ -89,7 +91,8 @@ fn wanted(before: &Picture, gathered: &Gathered) -> Wanted {
     }
     let mut wanted = Wanted::default();
     for (region, id) in ids {
-        if reading.resources.contains_key(&resource_key(&region, &id)) {
+        let is_known = aliases.iter().any(|alias| alias.id == id);
+        if is_known || reading.resources.contains_key(&resource_key(&region, &id)) {
             continue;
         }
         if let Some(place) = elb::place(&id) {
