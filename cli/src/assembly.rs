@@ -79,7 +79,7 @@ struct Pages {
 /// The API on its way: a successor has its records only when the predecessor lets the store go.
 enum ApiState {
     Ready(Api),
-    WaitsForStore(Config),
+    WaitsForStore(Box<Config>),
 }
 
 /// A socket that is listened on beside the data path's: its kind, where the file puts it, and a copy for a successor.
@@ -112,12 +112,8 @@ impl Assembly {
             mut config,
             warnings,
         } = loaded;
-        let api_socket = config.api.as_ref().map(|api| {
-            let inherited = inherited.door(SocketKind::Api, api.listen);
-            inherited.map_or_else(|| bind_api(api.listen), Ok)
-        });
-        let api_socket = api_socket.transpose()?;
         let listen_api = config.api.as_ref().map(|api| api.listen);
+        let api_socket = inherited.or_bind(SocketKind::Api, listen_api, bind_api)?;
         let file = config.clone();
         let opened = match succeeds {
             true => None,
@@ -131,34 +127,12 @@ impl Assembly {
         let of_aws = restored.accelerators(&config);
         config.accelerators.extend(of_aws);
         let flow_log = Arc::new(start_flow_log(&config)?);
-        let (sender, signals) = mpsc::channel(PENDING_SIGNALS);
-        let queue = Arc::new(SignalQueue {
-            sender,
-            stats: OnceLock::new(),
-        });
-        let edge = Edge::start(EdgeOptions {
-            workers: config.pop.workers,
-            limits: config.limits,
-            signals: Arc::clone(&queue) as Arc<dyn SignalSink>,
-            records: Arc::clone(&flow_log) as _,
-            inherited: std::mem::take(&mut inherited.listening),
-        })
-        .context("the data path cannot be started")?;
-        // Set once, here, before the first flow.
-        let _ = queue.stats.set(edge.stats());
-        let plane = Arc::new(Plane {
-            stats: edge.stats(),
-            edge: RwLock::new(Some(edge)),
-            held: Mutex::new(Some(None)),
-        });
+        let listening = std::mem::take(&mut inherited.listening);
+        let (plane, signals) = Plane::start(&config, &flow_log, listening)?;
         let token_file = config.admin.token_file.clone();
         let listen_admin = config.admin.listen;
-        let ready = config.readiness.map(|listen| {
-            let inherited = inherited.door(SocketKind::Readiness, listen);
-            let bound = inherited.map_or_else(|| bind_readiness(listen), Ok);
-            bound.map(|socket| (listen, socket))
-        });
-        let ready = ready.transpose()?;
+        let listen_ready = config.readiness;
+        let ready = inherited.or_bind(SocketKind::Readiness, listen_ready, bind_readiness)?;
         let state_path = keep_drains.then(|| config.pop.state_file.clone());
         let control = Controller::start(
             ControllerOptions {
@@ -171,13 +145,11 @@ impl Assembly {
             },
             signals,
         );
-        let mut doors = vec![Door::of(SocketKind::Admin, listen_admin, &admin)?];
-        if let Some((listen, socket)) = &ready {
-            doors.push(Door::of(SocketKind::Readiness, *listen, socket)?);
-        }
-        if let (Some(socket), Some(listen)) = (&api_socket, listen_api) {
-            doors.push(Door::of(SocketKind::Api, listen, socket)?);
-        }
+        let doors = doors([
+            (SocketKind::Admin, Some(listen_admin), Some(&admin)),
+            (SocketKind::Readiness, listen_ready, ready.as_ref()),
+            (SocketKind::Api, listen_api, api_socket.as_ref()),
+        ])?;
         let page = Admin::new(AdminOptions {
             control: control.clone(),
             flow_log: Arc::clone(&flow_log),
@@ -188,7 +160,7 @@ impl Assembly {
         if let Some(handle) = &handle {
             page.share_api(handle.clone());
         }
-        let api = api.map_or(ApiState::WaitsForStore(file), ApiState::Ready);
+        let api = api.map_or(ApiState::WaitsForStore(Box::new(file)), ApiState::Ready);
         let mut services = JoinSet::new();
         services.spawn(follow_reloads(control.clone(), Arc::clone(&flow_log)));
         Ok(Self {
@@ -198,7 +170,7 @@ impl Assembly {
             doors: Arc::new(Mutex::new(doors)),
             pages: Some(Pages {
                 admin: (page, admin),
-                readiness: ready.map(|(_, socket)| socket),
+                readiness: ready,
                 api: api_socket.map(|socket| (api, socket)),
                 restored,
             }),
@@ -398,14 +370,21 @@ impl Estate {
     }
 }
 
-impl Door {
-    fn of(kind: SocketKind, address: SocketAddr, socket: &TcpListener) -> std::io::Result<Self> {
-        Ok(Self {
+/// Copies of what is listened on, of what there is.
+fn doors(
+    sockets: [(SocketKind, Option<SocketAddr>, Option<&TcpListener>); 3],
+) -> std::io::Result<Vec<Door>> {
+    let there = sockets
+        .into_iter()
+        .filter_map(|(kind, address, socket)| Some((kind, address, socket?)));
+    let copies = there.map(|(kind, address, socket)| {
+        Ok(Door {
             kind,
-            address: Some(address),
+            address,
             socket: socket.try_clone()?.into(),
         })
-    }
+    });
+    copies.collect()
 }
 
 /// Nothing panics while it holds one of these locks; were it so, what they guard is still whole.
@@ -496,6 +475,35 @@ struct Plane {
 }
 
 impl Plane {
+    /// Starts the data path, with its doors shut; gives what it tells of its flows.
+    fn start(
+        config: &Config,
+        flow_log: &Arc<FlowLog>,
+        inherited: Vec<ListeningSocket>,
+    ) -> anyhow::Result<(Arc<Self>, mpsc::Receiver<Signal>)> {
+        let (sender, signals) = mpsc::channel(PENDING_SIGNALS);
+        let queue = Arc::new(SignalQueue {
+            sender,
+            stats: OnceLock::new(),
+        });
+        let edge = Edge::start(EdgeOptions {
+            workers: config.pop.workers,
+            limits: config.limits,
+            signals: Arc::clone(&queue) as Arc<dyn SignalSink>,
+            records: Arc::clone(flow_log) as _,
+            inherited,
+        })
+        .context("the data path cannot be started")?;
+        // Set once, here, before the first flow.
+        let _ = queue.stats.set(edge.stats());
+        let plane = Arc::new(Plane {
+            stats: edge.stats(),
+            edge: RwLock::new(Some(edge)),
+            held: Mutex::new(Some(None)),
+        });
+        Ok((plane, signals))
+    }
+
     /// What the edge says, or `without` once it has ended.
     fn ask<T>(&self, without: T, ask: impl FnOnce(&Edge) -> T) -> T {
         let edge = self.edge.read().unwrap_or_else(PoisonError::into_inner);

@@ -90,19 +90,15 @@ pub(super) fn give(wire: &Wire, batch: Vec<HandedFlow>) -> Result<(), Untaken> {
     let blob = kept.collect::<Vec<_>>().concat();
     let said = wire
         .send(&Message::Flows { items }, &descriptors, &blob, STEP)
-        .and_then(|()| wire.receive(STEP));
-    let error = match said {
-        Ok(Frame {
-            message: Message::Taken,
-            ..
-        }) => return Ok(()),
-        Ok(frame) => unexpected(&frame.message),
-        Err(error) => error,
+        .and_then(|()| wire.expect(&Message::Taken, STEP));
+    let Err(error) = said else {
+        return Ok(());
     };
     // Silence may mean that it has them and is slow to say so. They must not be served by both: closed here, they go on there or end.
-    let flows = match error.kind() {
-        ErrorKind::TimedOut => Vec::new(),
-        _ => batch,
+    let flows = if error.kind() == ErrorKind::TimedOut {
+        Vec::new()
+    } else {
+        batch
     };
     Err(Untaken { error, flows })
 }
@@ -116,29 +112,17 @@ pub(super) fn take_flows(estate: &Estate, wire: &Wire, within: Duration) -> io::
             descriptors,
             blob,
         } = wire.receive(within)?;
-        match message {
-            Message::Flows { items } => {
-                let flows = unpack(items, descriptors, &blob)?;
-                // They are ours when this has been said, and are not touched before: the predecessor may still want them back.
-                wire.say(&Message::Taken, STEP)?;
-                taken += flows.len();
-                estate.adopt_flows(flows);
-            }
-            Message::FlowsEnd => return Ok(taken),
-            other => return Err(unexpected(&other)),
+        if message == Message::FlowsEnd {
+            return Ok(taken);
         }
-    }
-}
-
-/// An answer that the protocol does not know at this point.
-pub(super) fn unexpected(message: &Message) -> io::Error {
-    match message {
-        Message::Refuse { why } => io::Error::other(why.clone()),
-        other => {
-            let text = format!("{other:?}");
-            let name = text.split([' ', '(', '{']).next().unwrap_or_default();
-            io::Error::new(ErrorKind::InvalidData, format!("{name} was not expected"))
-        }
+        let Message::Flows { items } = message else {
+            return Err(message.unexpected());
+        };
+        let flows = unpack(items, descriptors, &blob)?;
+        // They are ours when this has been said, and are not touched before: the predecessor may still want them back.
+        wire.say(&Message::Taken, STEP)?;
+        taken += flows.len();
+        estate.adopt_flows(flows);
     }
 }
 

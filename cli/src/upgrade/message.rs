@@ -1,6 +1,7 @@
 //! What the two processes say to each other. JSON with names: a release may add fields that an older one does not know, and leaves
 //! out what a newer one has a default for. What means something else gets another protocol number.
 
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -49,6 +50,18 @@ pub(super) enum Message {
     },
     /// There are no more of them.
     FlowsEnd,
+}
+
+impl Message {
+    /// The error of hearing it where the protocol does not have it.
+    pub(super) fn unexpected(&self) -> io::Error {
+        if let Message::Refuse { why } = self {
+            return io::Error::other(why.clone());
+        }
+        let text = format!("{self:?}");
+        let name = text.split([' ', '(', '{']).next().unwrap_or_default();
+        io::Error::new(ErrorKind::InvalidData, format!("{name} was not expected"))
+    }
 }
 
 /// Who asks, and for what.

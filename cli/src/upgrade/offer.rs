@@ -14,7 +14,6 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{error, info, warn};
 
-use super::flows::unexpected;
 use super::message::{Hello, Message, SocketItem, SocketKind, Welcome};
 use super::process::ProcessId;
 use super::wire::{Frame, MOST_DESCRIPTORS, Wire};
@@ -82,11 +81,10 @@ impl Offering {
 }
 
 fn why_off(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::AddrInUse => {
-            "another portolan has the same [pop] state_file; give each its own".into()
-        }
-        _ => error.to_string(),
+    if error.kind() == ErrorKind::AddrInUse {
+        "another portolan has the same [pop] state_file; give each its own".into()
+    } else {
+        error.to_string()
     }
 }
 
@@ -141,10 +139,12 @@ impl Desk {
         }
         let outcome = Wire::new(stream).and_then(|wire| self.serve(wire, known));
         if let Err(error) = outcome {
-            let error = match error.kind() {
-                ErrorKind::UnexpectedEof => "the new process went away".into(),
-                ErrorKind::TimedOut => "the new process did not answer in time".into(),
-                _ => error.to_string(),
+            let error = if error.kind() == ErrorKind::UnexpectedEof {
+                "the new process went away".into()
+            } else if error.kind() == ErrorKind::TimedOut {
+                "the new process did not answer in time".into()
+            } else {
+                error.to_string()
             };
             warn!("no upgrade, serving on: {error}");
         }
@@ -157,7 +157,7 @@ impl Desk {
                 message: Message::Hello(hello),
                 ..
             }) => hello,
-            Ok(frame) => return refuse(&wire, unexpected(&frame.message).to_string()),
+            Ok(frame) => return refuse(&wire, frame.message.unexpected().to_string()),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 return refuse(&wire, error.to_string());
             }
@@ -182,10 +182,7 @@ impl Desk {
         wire.say(&Message::Welcome(welcome), STEP)?;
         self.give_sockets(&wire)?;
         wire.say(&Message::State { known }, STEP)?;
-        match wire.receive(GET_READY)?.message {
-            Message::Ready => {}
-            other => return Err(unexpected(&other)),
-        }
+        wire.expect(&Message::Ready, GET_READY)?;
         let successor = Successor {
             process: hello.process,
             with_flows: hello.with_flows,
@@ -233,10 +230,7 @@ impl Desk {
             let items = batch.iter().map(|(item, _)| item.clone()).collect();
             let descriptors: Vec<_> = batch.iter().map(|(_, socket)| socket.as_fd()).collect();
             wire.send(&Message::Sockets { items }, &descriptors, &[], STEP)?;
-            match wire.receive(STEP)?.message {
-                Message::Taken => {}
-                other => return Err(unexpected(&other)),
-            }
+            wire.expect(&Message::Taken, STEP)?;
         }
         Ok(())
     }
@@ -301,10 +295,8 @@ impl Successor {
         let wire = Arc::clone(&self.wire);
         let begun = spawn_blocking(move || {
             wire.say(&Message::Going, STEP)?;
-            match wire.receive(BEGIN)?.message {
-                Message::Serving => wire.say(&Message::Farewell, STEP),
-                other => Err(unexpected(&other)),
-            }
+            wire.expect(&Message::Serving, BEGIN)?;
+            wire.say(&Message::Farewell, STEP)
         });
         begun
             .await

@@ -27,14 +27,16 @@ pub(super) fn path(state_file: &Path) -> PathBuf {
 
 /// Connects to the running process; `None` when nobody listens.
 pub(super) fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
+    let nobody = [
+        ErrorKind::NotFound,
+        ErrorKind::ConnectionRefused,
+        // A path too long for a socket.
+        ErrorKind::InvalidInput,
+    ];
     match UnixStream::connect(path) {
         Ok(stream) => Ok(Some(stream)),
-        Err(error) => match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput => {
-                Ok(None)
-            }
-            _ => Err(error),
-        },
+        Err(error) if nobody.contains(&error.kind()) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

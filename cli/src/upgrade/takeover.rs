@@ -16,7 +16,7 @@ use portolan_proxy::ListeningSocket;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::flows::{take_flows, unexpected};
+use super::flows::take_flows;
 use super::message::{Hello, Message, SocketItem, SocketKind, Welcome};
 use super::process::ProcessId;
 use super::wire::{Frame, Wire, invalid};
@@ -53,6 +53,22 @@ impl Inherited {
             .doors
             .extract_if(.., |(its, at, _)| *its == kind && *at == address);
         found.next().map(|(_, _, socket)| socket.into())
+    }
+
+    /// The same, or else one that `bind` makes; none where nothing is to listen.
+    pub(crate) fn or_bind(
+        &mut self,
+        kind: SocketKind,
+        address: Option<SocketAddr>,
+        bind: impl FnOnce(SocketAddr) -> anyhow::Result<TcpListener>,
+    ) -> anyhow::Result<Option<TcpListener>> {
+        let Some(address) = address else {
+            return Ok(None);
+        };
+        match self.door(kind, address) {
+            Some(inherited) => Ok(Some(inherited)),
+            None => bind(address).map(Some),
+        }
     }
 
     /// The socket that upgrades are asked for on.
@@ -148,14 +164,15 @@ fn greet(wire: &Wire, with_flows: bool) -> io::Result<Welcome> {
         with_flows,
     };
     wire.say(&Message::Hello(hello), STEP)?;
-    match wire.receive(STEP)?.message {
-        Message::Welcome(welcome) if welcome.protocol == PROTOCOL => Ok(welcome),
-        Message::Welcome(welcome) => Err(io::Error::other(format!(
-            "it speaks protocol {}, not {PROTOCOL}",
-            welcome.protocol
-        ))),
-        other => Err(unexpected(&other)),
+    let heard = wire.receive(STEP)?.message;
+    let Message::Welcome(welcome) = heard else {
+        return Err(heard.unexpected());
+    };
+    if welcome.protocol != PROTOCOL {
+        let why = format!("it speaks protocol {}, not {PROTOCOL}", welcome.protocol);
+        return Err(io::Error::other(why));
     }
+    Ok(welcome)
 }
 
 fn receive_all(wire: &Wire) -> io::Result<Inherited> {
@@ -166,22 +183,20 @@ fn receive_all(wire: &Wire) -> io::Result<Inherited> {
             descriptors,
             blob: _,
         } = wire.receive(STEP)?;
-        match message {
-            Message::Sockets { items } => {
-                if items.len() != descriptors.len() {
-                    return Err(invalid("a descriptor makes a socket"));
-                }
-                for (item, socket) in items.iter().zip(descriptors) {
-                    inherited.take(item, socket);
-                }
-                wire.say(&Message::Taken, STEP)?;
-            }
-            Message::State { known } => {
-                inherited.known = known;
-                return Ok(inherited);
-            }
-            other => return Err(unexpected(&other)),
+        if let Message::State { known } = message {
+            inherited.known = known;
+            return Ok(inherited);
         }
+        let Message::Sockets { items } = message else {
+            return Err(message.unexpected());
+        };
+        if items.len() != descriptors.len() {
+            return Err(invalid("a descriptor makes a socket"));
+        }
+        for (item, socket) in items.iter().zip(descriptors) {
+            inherited.take(item, socket);
+        }
+        wire.say(&Message::Taken, STEP)?;
     }
 }
 
@@ -207,10 +222,7 @@ impl Takeover {
     pub(crate) async fn ready(&self) -> anyhow::Result<()> {
         self.unless_gone(|wire| {
             wire.say(&Message::Ready, STEP)?;
-            match wire.receive(BEGIN)?.message {
-                Message::Going => Ok(()),
-                other => Err(unexpected(&other)),
-            }
+            wire.expect(&Message::Going, BEGIN)
         })
         .await
     }
@@ -219,10 +231,7 @@ impl Takeover {
     pub(crate) async fn serving(&self) -> anyhow::Result<()> {
         self.unless_gone(|wire| {
             wire.say(&Message::Serving, STEP)?;
-            match wire.receive(BEGIN)?.message {
-                Message::Farewell => Ok(()),
-                other => Err(unexpected(&other)),
-            }
+            wire.expect(&Message::Farewell, BEGIN)
         })
         .await
     }

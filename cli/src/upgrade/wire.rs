@@ -143,6 +143,16 @@ impl Wire {
         })
     }
 
+    /// Waits for a message that must be this one.
+    pub(super) fn expect(&self, message: &Message, within: Duration) -> io::Result<()> {
+        let heard = self.receive(within)?.message;
+        if heard == *message {
+            Ok(())
+        } else {
+            Err(heard.unexpected())
+        }
+    }
+
     fn receive_head(&self, head: &mut [u8; HEAD], until: Instant) -> io::Result<Vec<OwnedFd>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut descriptors = Vec::new();
@@ -210,9 +220,10 @@ fn left(until: Instant) -> io::Result<Duration> {
 
 /// SO_RCVTIMEO and SO_SNDTIMEO end a call with EAGAIN (socket(7)).
 fn timed(error: io::Error) -> io::Error {
-    match error.kind() {
-        ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
-        _ => error,
+    if error.kind() == ErrorKind::WouldBlock {
+        ErrorKind::TimedOut.into()
+    } else {
+        error
     }
 }
 
