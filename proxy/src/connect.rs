@@ -2,6 +2,7 @@
 //! stays silent, and the budget that keeps hedges from becoming a storm. The client sees none of it.
 
 mod budget;
+mod hedge;
 mod opening;
 mod socket;
 
@@ -10,7 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::Interest;
 use mio::event::Event;
@@ -18,7 +19,7 @@ use mio::net::TcpStream;
 use portolan_config::clock;
 use portolan_config::flow::{EndCause, PickReason};
 use portolan_config::health::HealthState;
-use portolan_config::model::{ClientAffinity, HedgeAfter, ProxyProtocol};
+use portolan_config::model::ProxyProtocol;
 use portolan_config::signal::SignalKind;
 use portolan_config::snapshot::{AddressId, ListenerSnapshot, Snapshot};
 use portolan_config::stats::{ConnectFailure, HedgeResult, Limit};
@@ -26,6 +27,7 @@ use smallvec::SmallVec;
 
 use crate::accept::reset_on_close;
 pub(crate) use crate::connect::budget::Budget;
+use crate::connect::hedge::hedge_after;
 use crate::connect::opening::opening;
 pub(crate) use crate::connect::socket::classify;
 use crate::flow::{Abreast, Flow, Phase, Route, Side};
@@ -37,12 +39,6 @@ use crate::worker::{Handle, Timer, Worker};
 
 /// Connects of one flow in the air at once; one side of the token each.
 const ABREAST: usize = 3;
-
-/// The shortest automatic wait before a second endpoint is raced.
-const HEDGE_FLOOR: Duration = Duration::from_millis(50);
-
-/// How many smoothed connect times an endpoint is given before it is raced.
-const HEDGE_CONNECT_TIMES: u32 = 3;
 
 /// A flow without an endpoint yet.
 pub(crate) struct Connecting {
@@ -586,30 +582,4 @@ fn down(snapshot: &Snapshot) -> HashSet<AddressId> {
         .flat_map(|e| &e.addresses);
     let fallen = addresses.filter(|address| address.health == HealthState::Down);
     fallen.map(|address| address.live.id).collect()
-}
-
-/// When another endpoint is raced against this one.
-fn hedge_after(
-    listener: &ListenerSnapshot,
-    candidate: &Candidate,
-    route: &Route,
-) -> Option<Duration> {
-    let settings = &listener.settings;
-    let wanted = match settings.hedge_after {
-        HedgeAfter::Off => return None,
-        HedgeAfter::After(after) => after,
-        HedgeAfter::Auto => {
-            let probed = listener.groups[candidate.group].endpoints[candidate.endpoint].addresses
-                [candidate.address]
-                .rtt;
-            let usual = route.live.connect_time().or(probed).unwrap_or_default();
-            HEDGE_FLOOR.max(usual * HEDGE_CONNECT_TIMES)
-        }
-    };
-    // A client that is to stay with its endpoint is not given away lightly.
-    let wanted = match listener.client_affinity {
-        ClientAffinity::None => wanted,
-        ClientAffinity::SourceIp => wanted.max(settings.connect_timeout / 2),
-    };
-    (wanted < settings.connect_timeout).then_some(wanted)
 }
