@@ -4,10 +4,12 @@
 //! The flow table ([`table`]) knows nothing of sockets. On this layer a flow is carried by a connected socket of its own, held
 //! beside the table: the kernel tells answers apart by it, and reports ICMP errors on it.
 
+mod account;
 mod batch;
 mod bind;
 mod inbound;
 mod open;
+mod openings;
 mod outbound;
 mod path;
 pub(crate) mod quic;
@@ -39,7 +41,7 @@ use crate::flow::Door;
 use crate::sys::udp::{Sender, dropped};
 use crate::worker::{DoorKey, Handle, Shared};
 use batch::{Batch, Reply, SLOTS};
-use open::Openings;
+use openings::Openings;
 use path::Path;
 use quic::Home;
 use replay::{Kept, Ring};

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use portolan_config::model::{HealthCheck, HttpProbe};
+use portolan_config::model::{HealthCheck, HttpProbe, UdpProbe};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,6 +59,50 @@ async fn tcp_passes_and_closes_by_reset() {
     assert!(finding.rtt.is_some());
     let read = in_time("the close", told.recv()).await.unwrap();
     assert_eq!(read, Err(io::ErrorKind::ConnectionReset));
+}
+
+#[tokio::test]
+async fn udp_asks_and_looks_into_the_answer() {
+    let socket = tokio::net::UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let probe = |send: &str, expect: Option<&str>| {
+        Probe::Udp(UdpProbe {
+            send: send.into(),
+            expect: expect.map(Into::into),
+        })
+    };
+    let ask = async |probe| {
+        let check = HealthCheck {
+            timeout: ms(600),
+            ..check(probe)
+        };
+        run(&target(address, check)).await
+    };
+    // The first of each two questions is lost.
+    let answering = tokio::spawn(async move {
+        let mut buffer = [0; 64];
+        for number in 0.. {
+            let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
+            if number % 2 == 1 {
+                let answer = [b"to ", &buffer[..len]].concat();
+                socket.send_to(&answer, from).await.unwrap();
+            }
+        }
+    });
+    for (send, expect) in [("ping", Some("to ping")), ("", None), ("x", Some("o x"))] {
+        let finding = ask(probe(send, expect)).await;
+        assert_eq!(finding.failure, None, "{send}");
+        assert!(finding.rtt.is_some_and(|rtt| rtt < ms(300)));
+    }
+    let other = answer_text(ask(probe("ping", Some("pong"))).await.failure);
+    assert!(other.contains("7 bytes"), "{other}");
+    answering.abort();
+    let _ = answering.await;
+    let gone = ask(probe("ping", None)).await.failure;
+    assert_eq!(gone, Some(Failure::Refused));
+    let _silent = tokio::net::UdpSocket::bind(address).await.unwrap();
+    let silent = ask(probe("ping", None)).await.failure;
+    assert_eq!(silent, Some(Failure::TimedOut));
 }
 
 #[tokio::test]

@@ -6,16 +6,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use mio::Interest;
 use mio::unix::SourceFd;
 use pingora_limits::inflight::Guard;
-use portolan_config::address::{ClientAddr, EndpointAddr, ListenerAddr, canonical};
+use portolan_config::address::{ClientAddr, EndpointAddr, ListenerAddr};
 use portolan_config::clock;
-use portolan_config::flow::{EndCause, FlowRecord, PickReason, RecordedEndpoint};
+use portolan_config::flow::{EndCause, PickReason};
 use portolan_config::health::HealthState;
-use portolan_config::model::{Protocol, ProxyProtocol};
+use portolan_config::model::ProxyProtocol;
 use portolan_config::signal::{Signal, SignalKind};
 use portolan_config::snapshot::{AddressId, ListenerSnapshot};
 use portolan_config::stats::{ConnectFailure, DropCause, Limit};
@@ -49,13 +49,13 @@ struct Reached {
 
 /// Who a flow is between, as far as the pick is concerned.
 #[derive(Clone, Copy)]
-struct Ends {
-    client: ClientAddr,
-    local: ListenerAddr,
+pub(super) struct Ends {
+    pub(super) client: ClientAddr,
+    pub(super) local: ListenerAddr,
 }
 
 impl Ends {
-    fn of(tuple: &Tuple, declared: Option<&Declared>) -> Self {
+    pub(super) fn of(tuple: &Tuple, declared: Option<&Declared>) -> Self {
         let (client, local) = declared.copied().unwrap_or((tuple.client, tuple.local));
         Self {
             client: ClientAddr(client.into()),
@@ -396,79 +396,6 @@ impl Udp {
             });
         }
     }
-
-    /// Ends a flow.
-    pub(super) fn end(&mut self, turn: &Turn<'_>, id: FlowId, cause: EndCause) {
-        let Some(flow) = self.table.remove(id) else {
-            return;
-        };
-        let path = Rc::clone(&flow.carried.path);
-        let (shared, door) = (turn.shared, &path.route.door);
-        path.route.stats.active_flows.fetch_sub(1, Relaxed);
-        door.stats.count_end(cause);
-        shared.gate.leave_datagrams(&shared.stats, &door.stats);
-        self.record(turn, &flow, id, cause);
-        self.sockets[id as usize] = None;
-        drop(flow);
-        self.forget_path(&path);
-    }
-
-    /// Ends what a flow was with one endpoint; with the next one it is another flow of the same client.
-    fn end_part(&mut self, turn: &mut Turn<'_>, id: FlowId, cause: EndCause) {
-        let next = turn.id();
-        if let Some(flow) = self.table.get(id) {
-            self.record(turn, flow, id, cause);
-        }
-        let Some(flow) = self.table.get_mut(id) else {
-            return;
-        };
-        let carried = &mut flow.carried;
-        carried.path.route.door.stats.count_end(cause);
-        carried.id = next;
-        carried.started = clock::millis(turn.now);
-        carried.attempts = 0;
-        (carried.bytes_in, carried.bytes_out) = (0, 0);
-        (carried.packets_in, carried.packets_out) = (0, 0);
-    }
-
-    fn record(&self, turn: &Turn<'_>, flow: &Flow<Carried>, id: FlowId, cause: EndCause) {
-        if !turn.shared.records.wants() {
-            return;
-        }
-        let Flow { carried, .. } = flow;
-        let ends = Ends::of(&flow.tuple, flow.declared.as_deref());
-        let route = &carried.path.route;
-        let lasted = Duration::from_millis(clock::millis(turn.now).saturating_sub(carried.started));
-        let socket = self.sockets.get(id as usize).and_then(Option::as_ref);
-        let edge_address = socket
-            .and_then(|socket| socket2::SockRef::from(socket).local_addr().ok())
-            .and_then(|address| address.as_socket());
-        turn.shared.records.record(FlowRecord {
-            id: carried.id,
-            protocol: Protocol::Udp,
-            accelerator: route.door.accelerator.clone(),
-            client: ClientAddr(canonical(ends.client.0)),
-            listener: ListenerAddr(canonical(ends.local.0)),
-            endpoint: Some(RecordedEndpoint {
-                id: route.endpoint.clone(),
-                region: route.region.clone(),
-                address: route.addr(carried.port),
-                edge_address,
-                reason: carried.reason,
-            }),
-            bytes_in: carried.bytes_in,
-            bytes_out: carried.bytes_out,
-            packets_in: carried.packets_in,
-            packets_out: carried.packets_out,
-            started: SystemTime::now()
-                .checked_sub(lasted)
-                .unwrap_or(SystemTime::UNIX_EPOCH),
-            lasted,
-            connect_took: None,
-            attempts: carried.attempts,
-            cause,
-        });
-    }
 }
 
 /// A listener's name over all generations: the address of its counters.
@@ -495,95 +422,4 @@ fn candidate_at(listener: &ListenerSnapshot, home: Home) -> Option<Candidate> {
         }
     }
     None
-}
-
-/// Keeps a flood of new flows from starving those that are there. While datagrams of known flows wait in the same queues, and the
-/// queues do not run empty, new flows get a part of the worker's time and no more.
-pub(super) struct Openings {
-    credit: Duration,
-    filled: Instant,
-    /// When a known flow's datagram was last read.
-    known: Option<Instant>,
-    /// The last read left datagrams waiting.
-    backlog: bool,
-}
-
-impl Openings {
-    /// The part of the time: one in this many.
-    const PART: u32 = 4;
-
-    /// What may be saved up: as long as no client minds.
-    const MOST: Duration = Duration::from_millis(20);
-
-    /// How long known flows count as being there after a datagram.
-    const KNOWN_FOR: Duration = Duration::from_millis(100);
-
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            credit: Self::MOST,
-            filled: now,
-            known: None,
-            backlog: false,
-        }
-    }
-
-    /// Notes that a known flow's datagram was read.
-    pub(super) fn known(&mut self, now: Instant) {
-        self.known = Some(now);
-    }
-
-    /// Notes whether the last read left datagrams waiting.
-    pub(super) fn read(&mut self, backlog: bool) {
-        self.backlog = backlog;
-    }
-
-    fn may_open(&mut self, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.filled) / Self::PART;
-        if !gained.is_zero() {
-            self.credit = (self.credit + gained).min(Self::MOST);
-            self.filled = now;
-        }
-        let known = self
-            .known
-            .is_some_and(|at| now.saturating_duration_since(at) < Self::KNOWN_FOR);
-        let starving = self.backlog && known;
-        !starving || !self.credit.is_zero()
-    }
-
-    fn spent(&mut self, took: Duration) {
-        self.credit = self.credit.saturating_sub(took);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn new_flows_get_a_part_of_the_time_only_while_known_ones_wait() {
-        let start = Instant::now();
-        let mut openings = Openings::new(start);
-        let cost = Duration::from_micros(25);
-        let opened = |openings: &mut Openings, from: Instant| {
-            // One second in steps of a turn that could open a hundred.
-            (0..400u32)
-                .flat_map(|turn| (0..100).map(move |_| turn))
-                .filter(|turn| {
-                    let now = from + Duration::from_micros(2500) * *turn;
-                    openings.known(now);
-                    let may = openings.may_open(now);
-                    if may {
-                        openings.spent(cost);
-                    }
-                    may
-                })
-                .count()
-        };
-        assert_eq!(opened(&mut openings, start), 40_000, "nothing waits");
-        openings.read(true);
-        let limited = opened(&mut openings, start + Duration::from_secs(1));
-        assert!((9_000..12_000).contains(&limited), "{limited}");
-        openings.known = None;
-        assert!(openings.may_open(start + Duration::from_secs(2)));
-    }
 }

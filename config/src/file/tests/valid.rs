@@ -161,6 +161,27 @@ fn an_http_check_takes_a_status_a_host_and_a_body() {
 }
 
 #[test]
+fn a_udp_check_takes_text_or_bytes() {
+    let probe = |inner: &str| {
+        let config = load(&check(inner)).config;
+        match &first_listener(&config).endpoint_groups[0]
+            .health_check
+            .probe
+        {
+            Probe::Udp(probe) => (probe.send.clone(), probe.expect.clone()),
+            other @ (Probe::None | Probe::Tcp | Probe::Http(_) | Probe::Https { .. }) => {
+                panic!("{other:?}")
+            }
+        }
+    };
+    assert_eq!(probe("protocol = \"UDP\""), (vec![], None));
+    assert_eq!(
+        probe("protocol = \"UDP\", send = \"0x00fF\", expect = \"pong\""),
+        (vec![0, 0xff], Some(b"pong".to_vec()))
+    );
+}
+
+#[test]
 fn the_id_of_an_endpoint_does_not_depend_on_its_spelling() {
     let id = |address: &str| {
         let config = load(&super::address(&format!("\"{address}\""))).config;
