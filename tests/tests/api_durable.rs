@@ -263,3 +263,34 @@ async fn furnish(at: &Place, number: usize, first_port: u16, near: SocketAddr) -
     }
     addresses
 }
+
+#[tokio::test]
+async fn a_successor_has_the_api_its_store_and_its_connections() {
+    let at = Place::fresh();
+    let near = Endpoint::start("near", endpoint::naming()).await;
+    let mut edge = at.edge("").ready().await;
+    let port = place::fresh().port();
+    let (accelerator, listener, addresses) = at.accelerator("kept", port).await;
+    at.group(&listener, "near", &[near.address().to_string()])
+        .await;
+    eventually("traffic flows", PATIENCE, async || {
+        client::ask(addresses[0], "?").await.ok()
+    })
+    .await;
+    for name in ["first", "second"] {
+        let mut old = edge.upgrade(&[]).await;
+        client::ask(addresses[1], "?")
+            .await
+            .expect("the successor serves what the API made");
+        let update = json!({ "AcceleratorArn": accelerator, "Name": name });
+        at.ok("UpdateAccelerator", update).await;
+        assert!(old.end(PATIENCE).await.success(), "{}", old.output());
+    }
+    let shown = at
+        .ok(
+            "DescribeAccelerator",
+            json!({ "AcceleratorArn": accelerator }),
+        )
+        .await;
+    assert_eq!(text(&shown["Accelerator"]["Name"]), "second");
+}

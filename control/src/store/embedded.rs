@@ -19,14 +19,13 @@ pub struct Embedded {
 impl Embedded {
     /// Opens it, or makes it when it is not there.
     pub fn open(path: &Path) -> Result<Embedded, StoreError> {
-        let database = Database::create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::Busy {
-                path: path.to_owned(),
-            },
-            other => StoreError::Failed {
-                path: path.to_owned(),
-                source: other.into(),
-            },
+        let database = Database::create(path).map_err(|error| {
+            let path = path.to_owned();
+            if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+                return StoreError::Busy { path };
+            }
+            let source = error.into();
+            StoreError::Failed { path, source }
         })?;
         let store = Embedded {
             database,

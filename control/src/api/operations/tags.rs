@@ -2,7 +2,7 @@
 
 use crate::api::arn::Resource;
 use crate::api::context::{Context, no_accelerator, tags};
-use crate::api::errors::{ApiError, Exception};
+use crate::api::errors::ApiError;
 use crate::api::records::{
     AcceleratorRecord, AttachmentRecord, Edit, GroupRecord, ListenerRecord, Tags,
 };
@@ -108,12 +108,7 @@ fn change(
             )
         }
         Some(Resource::Attachment(_)) => {
-            let (id, record) = context
-                .attachment(arn)
-                .map_err(|error| match error.exception {
-                    Exception::AttachmentNotFound => no_accelerator(),
-                    _ => error,
-                })?;
+            let (id, record) = context.attachment(arn).map_err(missing)?;
             let tags = make(&record.tags)?;
             Edit::Attachment(
                 id,

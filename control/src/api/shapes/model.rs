@@ -141,60 +141,11 @@ impl Model {
                     .collect::<Result<Vec<Value>, ApiError>>()
                     .map(Value::Array)
             }
-            Shape::String {
-                words,
-                min,
-                max,
-                pattern,
-            } => {
-                let Some(given) = value.as_str() else {
-                    return Err(wrong_type(path, "a string"));
-                };
-                bound_length(given.chars().count(), (*min, *max), path, "length", faults);
-                if !words.is_empty() && !words.iter().any(|word| word == given) {
-                    faults.add(constraint(
-                        path,
-                        given,
-                        &format!("satisfy enum value set: [{}]", words.join(", ")),
-                    ));
-                }
-                if let Some(pattern) = pattern
-                    && !matches(pattern, given)
-                {
-                    faults.add(constraint(
-                        path,
-                        given,
-                        &format!("satisfy regular expression pattern: {pattern}"),
-                    ));
-                }
-                Ok(value)
-            }
-            Shape::Integer { min, max } => {
-                let Some(given) = whole(&value) else {
-                    return Err(wrong_type(path, "a whole number"));
-                };
-                bound(given, (*min, *max), path, faults);
-                Ok(Value::from(given))
-            }
-            Shape::Float { min, max } => {
-                let Some(given) = value.as_f64() else {
-                    return Err(wrong_type(path, "a number"));
-                };
-                bound(given, (*min, *max), path, faults);
-                Ok(Value::from(given))
-            }
-            Shape::Boolean => match value {
-                Value::Bool(_) => Ok(value),
-                Value::Null
-                | Value::Number(_)
-                | Value::String(_)
-                | Value::Array(_)
-                | Value::Object(_) => Err(wrong_type(path, "true or false")),
-            },
-            Shape::Timestamp => match value.is_number() {
-                true => Ok(value),
-                false => Err(wrong_type(path, "a number of seconds")),
-            },
+            Shape::String { .. }
+            | Shape::Integer { .. }
+            | Shape::Float { .. }
+            | Shape::Boolean
+            | Shape::Timestamp => check_scalar(shape, value, path, faults),
         }
     }
 
@@ -231,6 +182,72 @@ impl Model {
             }
         }
         Ok(Value::Object(kept))
+    }
+}
+
+/// A value that holds no others.
+fn check_scalar(
+    shape: &Shape,
+    value: Value,
+    path: &str,
+    faults: &mut Faults,
+) -> Result<Value, ApiError> {
+    match shape {
+        Shape::Structure { .. } | Shape::List { .. } => Err(wrong_type(path, "a value")),
+        Shape::String {
+            words,
+            min,
+            max,
+            pattern,
+        } => {
+            let Some(given) = value.as_str() else {
+                return Err(wrong_type(path, "a string"));
+            };
+            bound_length(given.chars().count(), (*min, *max), path, "length", faults);
+            if !words.is_empty() && !words.iter().any(|word| word == given) {
+                faults.add(constraint(
+                    path,
+                    given,
+                    &format!("satisfy enum value set: [{}]", words.join(", ")),
+                ));
+            }
+            if let Some(pattern) = pattern
+                && !matches(pattern, given)
+            {
+                faults.add(constraint(
+                    path,
+                    given,
+                    &format!("satisfy regular expression pattern: {pattern}"),
+                ));
+            }
+            Ok(value)
+        }
+        Shape::Integer { min, max } => {
+            let Some(given) = whole(&value) else {
+                return Err(wrong_type(path, "a whole number"));
+            };
+            bound(given, (*min, *max), path, faults);
+            Ok(Value::from(given))
+        }
+        Shape::Float { min, max } => {
+            let Some(given) = value.as_f64() else {
+                return Err(wrong_type(path, "a number"));
+            };
+            bound(given, (*min, *max), path, faults);
+            Ok(Value::from(given))
+        }
+        Shape::Boolean => match value {
+            Value::Bool(_) => Ok(value),
+            Value::Null
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => Err(wrong_type(path, "true or false")),
+        },
+        Shape::Timestamp => match value.is_number() {
+            true => Ok(value),
+            false => Err(wrong_type(path, "a number of seconds")),
+        },
     }
 }
 

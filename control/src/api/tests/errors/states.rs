@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::fake::Api;
 use super::{Seen, least};
