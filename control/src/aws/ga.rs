@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_globalaccelerator::Client;
 use aws_sdk_globalaccelerator::types::{
     Accelerator, AcceleratorStatus, ClientAffinity, EndpointDescription, EndpointGroup, Listener,
-    PortRange, Protocol,
+    PortRange,
 };
 
 use super::asking::{Asking, Listed};
@@ -166,15 +166,10 @@ fn listener(read: Listener) -> Result<(String, ListenerFacts), Fault> {
     let arn = required(read.listener_arn, "ListenerArn")?;
     let ranges = required(read.port_ranges, "PortRanges")?;
     let facts = ListenerFacts {
-        udp: match required(read.protocol, "Protocol")? {
-            Protocol::Tcp => false,
-            Protocol::Udp => true,
-            other => {
-                return Err(malformed(&format!(
-                    "the protocol {} is not known",
-                    other.as_str()
-                )));
-            }
+        udp: match required(read.protocol, "Protocol")?.as_str() {
+            "TCP" => false,
+            "UDP" => true,
+            other => return Err(malformed(&format!("the protocol {other} is not known"))),
         },
         ports: ranges.iter().map(range).collect::<Result<_, _>>()?,
         source_ip_affinity: read.client_affinity == Some(ClientAffinity::SourceIp),

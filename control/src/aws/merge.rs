@@ -153,7 +153,7 @@ fn resources(
             .resources
             .get(key)
             .is_some_and(|old| old.way(reach).is_ok())
-            && !read.as_ref().is_some_and(|new| new.way(reach).is_ok());
+            && read.as_ref().is_none_or(|new| new.way(reach).is_err());
         if loses && removals == Removals::Kept {
             continue;
         }

@@ -83,24 +83,23 @@ pub(super) async fn identity(
             async move { Ok(request.send().await?) }
         })
         .await?;
-    let fault = |class, message: String| Err(CallError::of(&call, Fault::new(class, message), 1));
+    let error = |class, message: String| CallError::of(&call, Fault::new(class, message), 1);
     let Some(found) = answer.account.filter(|account| !account.is_empty()) else {
-        return fault(
-            ErrorClass::Malformed,
-            "the answer names no account".to_owned(),
-        );
+        let message = "the answer names no account".to_owned();
+        return Err(error(ErrorClass::Malformed, message));
     };
     match (&aws.account_id, &before.account) {
-        (Some(believed), _) if *believed != found => fault(
-            ErrorClass::WrongAccount,
-            format!("the credentials belong to {found}, [aws] account_id is {believed}"),
-        ),
-        (None, Some(believed)) if *believed != found => fault(
-            ErrorClass::WrongAccount,
-            format!(
+        (Some(believed), _) if *believed != found => {
+            let message =
+                format!("the credentials belong to {found}, [aws] account_id is {believed}");
+            Err(error(ErrorClass::WrongAccount, message))
+        }
+        (None, Some(believed)) if *believed != found => {
+            let message = format!(
                 "the credentials belong to {found}, and what is served came from {believed}; say which with [aws] account_id"
-            ),
-        ),
+            );
+            Err(error(ErrorClass::WrongAccount, message))
+        }
         (_, _) => Ok(found),
     }
 }
@@ -116,7 +115,7 @@ async fn accelerators(asking: &Asking, account: &str, gathered: &mut Gathered) {
     let mut seen = BTreeMap::new();
     for (arn, facts) in listed.items {
         // Such an answer is somebody else's, whatever GetCallerIdentity said.
-        if arn.splitn(6, ':').nth(4) != Some(account) {
+        if arn.split(':').nth(4) != Some(account) {
             whole = false;
             gathered
                 .remarks

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use portolan_config::model::AwsReach;
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::aws::guard::Endpoints;
 use crate::aws::picture::{

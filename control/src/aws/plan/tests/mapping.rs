@@ -109,83 +109,39 @@ fn everything_that_the_table_names_is_carried_over() {
     assert_eq!(endpoint.host, Host::Ip("198.51.100.0".parse().unwrap()));
 }
 
+/// Endpoint, what AWS says it is, what is reached from here, and what it is reached by or why it is not.
+type Case = (
+    &'static str,
+    Option<Resource>,
+    AwsReach,
+    Result<&'static str, &'static str>,
+);
+
+#[rustfmt::skip]
+fn cases() -> Vec<Case> {
+    let private = Some("10.0.0.1".parse().unwrap());
+    let stopped = InstanceFacts { state: "stopped".into(), public: None, private: None, ipv6: None };
+    let hidden = || Some(Resource::Instance(InstanceFacts { state: "running".into(), public: None, private, ipv6: None }));
+    let eip = ElasticIpFacts { public: Some("203.0.113.9".parse().unwrap()), private: None };
+    let alb = |internal| Some(balancer("application", internal, &[]));
+    let nlb = Some(balancer("network", false, &["203.0.113.1"]));
+    vec![
+        (ALB, alb(false), AwsReach::Public, Ok("application.us-east-1.elb.amazonaws.com")),
+        (ALB, alb(true), AwsReach::Public, Err("internal load balancer")),
+        (ALB, alb(true), AwsReach::Private, Ok("application.us-east-1.elb.amazonaws.com")),
+        (NLB, nlb, AwsReach::Public, Ok("network.us-east-1.elb.amazonaws.com")),
+        ("i-1", Some(Resource::Instance(stopped)), AwsReach::Private, Err("the instance is stopped")),
+        ("i-1", hidden(), AwsReach::Public, Err("no public address")),
+        ("i-1", hidden(), AwsReach::Private, Ok("10.0.0.1")),
+        ("eipalloc-1", Some(Resource::ElasticIp(eip)), AwsReach::Public, Ok("203.0.113.9")),
+        (ALB, None, AwsReach::Public, Err("AWS has not said what it is")),
+        ("vpce-1", None, AwsReach::Public, Err("not known")),
+    ]
+}
+
 #[test]
 fn what_endpoints_are_reached_by_or_why_they_are_not() {
-    let stopped = InstanceFacts {
-        state: "stopped".into(),
-        public: None,
-        private: None,
-        ipv6: None,
-    };
-    let hidden = InstanceFacts {
-        public: None,
-        ..match instance(1) {
-            Resource::Instance(facts) => facts,
-            _ => unreachable!(),
-        }
-    };
-    let eip = ElasticIpFacts {
-        public: Some("203.0.113.9".parse().unwrap()),
-        private: None,
-    };
-    let cases: [(&str, Option<Resource>, AwsReach, Result<&str, &str>); 10] = [
-        (
-            ALB,
-            Some(balancer("application", false, &[])),
-            AwsReach::Public,
-            Ok("application.us-east-1.elb.amazonaws.com"),
-        ),
-        (
-            ALB,
-            Some(balancer("application", true, &[])),
-            AwsReach::Public,
-            Err("internal load balancer"),
-        ),
-        (
-            ALB,
-            Some(balancer("application", true, &[])),
-            AwsReach::Private,
-            Ok("application.us-east-1.elb.amazonaws.com"),
-        ),
-        (
-            NLB,
-            Some(balancer("network", false, &["203.0.113.1"])),
-            AwsReach::Public,
-            Ok("network.us-east-1.elb.amazonaws.com"),
-        ),
-        (
-            "i-1",
-            Some(Resource::Instance(stopped)),
-            AwsReach::Private,
-            Err("the instance is stopped"),
-        ),
-        (
-            "i-1",
-            Some(Resource::Instance(hidden.clone())),
-            AwsReach::Public,
-            Err("no public address"),
-        ),
-        (
-            "i-1",
-            Some(Resource::Instance(hidden)),
-            AwsReach::Private,
-            Ok("10.0.0.1"),
-        ),
-        (
-            "eipalloc-1",
-            Some(Resource::ElasticIp(eip)),
-            AwsReach::Public,
-            Ok("203.0.113.9"),
-        ),
-        (
-            ALB,
-            None,
-            AwsReach::Public,
-            Err("AWS has not said what it is"),
-        ),
-        ("vpce-1", None, AwsReach::Public, Err("not known")),
-    ];
-    for (id, resource, reach, expected) in cases {
+    for (id, resource, reach, expected) in cases() {
         let mut picture = world(&[("shop", &format!("us-east-1:{id}"))]);
         picture.resources = resource
             .map(|resource| (resource_key("us-east-1", id), resource))
