@@ -1,6 +1,11 @@
 //! AWS's own clients against the API: the command line with the commands of README and of an article about AWS, boto3 over every
 //! operation, the Rust SDK with signatures that are checked.
 
+#![expect(
+    clippy::too_many_lines,
+    reason = "a story of many calls reads best in one piece"
+)]
+
 use std::time::Duration;
 
 use aws_sdk_globalaccelerator::Client;
