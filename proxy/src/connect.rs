@@ -81,8 +81,8 @@ impl Worker {
     /// Picks an endpoint for a new flow and begins to connect.
     pub(crate) fn connect(&mut self, key: u32, prelude: Vec<u8>, tlvs: Vec<u8>) {
         let flow = &mut self.flows[key as usize];
-        // What came with a PROXY header is gone once it was written: such a flow cannot begin anew.
-        flow.retried_reset |= !prelude.is_empty() || !tlvs.is_empty();
+        // The vectors of a PROXY header are gone once they were passed on: such a flow cannot begin anew.
+        flow.retried_reset |= !tlvs.is_empty();
         self.budget.count_connect(self.now);
         self.begin(key, None, (prelude, tlvs), Ask::First);
     }
@@ -96,7 +96,10 @@ impl Worker {
         // Closed now: its side of the token is another socket's from here on.
         flow.endpoint = None;
         let failed = flow.route.as_ref().map(|route| route.address);
-        self.begin(key, failed, (Vec::new(), Vec::new()), Ask::Retry);
+        // The header at the front was made for the endpoint that is gone.
+        let (mut kept, ours) = self.scratch.take_kept(&mut flow.inbound);
+        let prelude = kept.split_off(ours);
+        self.begin(key, failed, (prelude, Vec::new()), Ask::Retry);
     }
 
     fn begin(

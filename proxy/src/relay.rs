@@ -62,8 +62,8 @@ impl Worker {
     /// The endpoint reset the flow, or the path to it died under it.
     fn endpoint_failed(&mut self, key: u32, error: &io::Error) {
         let flow = &self.flows[key as usize];
-        // Reads, not bytes: what was read and could not be written is gone.
-        let untouched = flow.inbound.reads == 0 && flow.outbound.reads == 0 && !flow.outbound.eof;
+        // What was read and not taken is kept, so that another endpoint can be given all of it.
+        let untouched = flow.inbound.bytes == 0 && flow.outbound.reads == 0 && !flow.outbound.eof;
         if let Some(route) = &flow.route {
             let source = flow.client_addr.0.ip();
             let kind = match error.raw_os_error() {
@@ -77,7 +77,7 @@ impl Worker {
             }
         }
         // Nothing has passed either way, so another endpoint can serve this flow as if nothing had been.
-        if untouched && !flow.retried_reset && !flow.inbound.eof {
+        if untouched && !flow.retried_reset && !flow.inbound.shut {
             self.connect_again(key);
         } else {
             self.end(key, EndCause::EndpointRst);

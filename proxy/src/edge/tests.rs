@@ -558,3 +558,24 @@ fn an_answer_that_never_ended_does_not_end_cleanly() {
     assert_eq!(answer, b"half an ans");
     world.record(EndCause::HalfClose);
 }
+
+#[test]
+fn what_a_dead_endpoint_never_had_goes_to_the_next_one_whole() {
+    let (dying, dead) = listener();
+    let (endpoint, address) = listener();
+    let world = world(ListenerSettings::default(), &[&[dead], &[address]]);
+    for round in 0..50 {
+        let mut client = world.connect();
+        let (socket, _) = dying.accept().unwrap();
+        socket2::SockRef::from(&socket)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(socket);
+        let request = format!("request {round:04}");
+        client.write_all(request.as_bytes()).unwrap();
+        let (mut socket, _) = endpoint.accept().unwrap();
+        let mut heard = vec![0; request.len()];
+        socket.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, request.as_bytes());
+    }
+}

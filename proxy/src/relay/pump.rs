@@ -214,7 +214,12 @@ pub(crate) fn pump(
                             scratch.keep(pipe, taken..read);
                         }
                     }
-                    Err(error) => return Pumped::SinkFailed(error),
+                    Err((taken, error)) => {
+                        // What the sink never had can still be given to another one.
+                        pipe.bytes += taken as u64;
+                        scratch.keep(pipe, taken..read);
+                        return Pumped::SinkFailed(error);
+                    }
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -248,18 +253,19 @@ fn flush(
     let Some(mut kept) = pipe.kept.take() else {
         return Ok(());
     };
-    let taken = match write(sink, ready, &kept.bytes[kept.at..]) {
-        Ok(taken) => taken,
-        Err(error) => {
-            // Still the pipe's, and still in the account.
-            pipe.kept = Some(kept);
-            return Err(error);
-        }
+    let (taken, failed) = match write(sink, ready, &kept.bytes[kept.at..]) {
+        Ok(taken) => (taken, None),
+        Err((taken, error)) => (taken, Some(error)),
     };
     let ours = taken.min(kept.ours);
     kept.ours -= ours;
     pipe.bytes += (taken - ours) as u64;
     kept.at += taken;
+    if let Some(error) = failed {
+        // Still the pipe's, and still in the account.
+        pipe.kept = Some(kept);
+        return Err(error);
+    }
     if kept.at < kept.bytes.len() {
         pipe.kept = Some(kept);
     } else {
@@ -268,15 +274,15 @@ fn flush(
     Ok(())
 }
 
-/// Writes as much as the sink takes; a full sink takes nothing and is no error.
-fn write(sink: &TcpStream, ready: &mut Ready, bytes: &[u8]) -> io::Result<usize> {
+/// Writes as much as the sink takes; a full sink takes nothing and is no error. An error comes with what was taken before it.
+fn write(sink: &TcpStream, ready: &mut Ready, bytes: &[u8]) -> Result<usize, (usize, io::Error)> {
     let mut taken = 0;
     while ready.writable && taken < bytes.len() {
         match retry(|| (&*sink).write(&bytes[taken..])) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(0) => return Err((taken, ErrorKind::WriteZero.into())),
             Ok(written) => taken += written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => ready.writable = false,
-            Err(error) => return Err(error),
+            Err(error) => return Err((taken, error)),
         }
     }
     Ok(taken)
