@@ -31,12 +31,15 @@ impl Answer {
     const ALL: [Answer; 3] = [Answer::Echo, Answer::Name, Answer::Silence];
 }
 
+/// Who sent it, and what it was.
+pub type Received = (SocketAddr, Vec<u8>);
+
 /// An endpoint in this process. What it was sent is kept.
 pub struct Endpoint {
     id: String,
     address: SocketAddr,
     answer: Arc<AtomicU8>,
-    seen: Arc<Mutex<Vec<(SocketAddr, Vec<u8>)>>>,
+    seen: Arc<Mutex<Vec<Received>>>,
     serving: Option<JoinHandle<()>>,
 }
 
@@ -109,7 +112,7 @@ impl Endpoint {
     ///
     /// # Panics
     /// Never.
-    pub fn seen(&self) -> Vec<(SocketAddr, Vec<u8>)> {
+    pub fn seen(&self) -> Vec<Received> {
         std::mem::take(&mut *self.seen.lock().expect("no holder panics"))
     }
 
