@@ -84,5 +84,16 @@ for peer in "${peers[@]}"; do
         echo "peers: no $program: skipped: $skips (apt-get install $package)"
     fi
 done
+# moto is not packaged by Debian. It goes below target/, with nothing of the system's touched.
+moto="$(dirname "$0")/../target/tools/moto"
+if [ ! -x "$moto/bin/moto_server" ] && ! have moto_server; then
+    echo "peers: installing moto"
+    { python3 -m venv "$moto" && "$moto/bin/pip" install --quiet 'moto[server]==5.*'; } >/dev/null 2>&1 || rm -rf "$moto"
+fi
+if [ -x "$moto/bin/moto_server" ] || have moto_server; then
+    present+=("moto_server")
+else
+    echo "peers: no moto_server: skipped: Route 53 and AWS by moto (python3-venv, pip install 'moto[server]')"
+fi
 echo "peers: found ${present[*]:-none}"
 exit 0

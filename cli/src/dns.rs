@@ -295,7 +295,8 @@ async fn carry_out(desk: &Desk, args: &ApplyArgs) -> anyhow::Result<Report> {
             report.pending.extend(open);
         }
         let stopped = applied.outcome.stopped;
-        if round == ROUNDS || !report.errors.is_empty() {
+        let is_over = stopped.is_some() && !applied.outcome.uncertain;
+        if round == ROUNDS || is_over || !report.errors.is_empty() {
             report.errors.extend(stopped);
             break;
         }

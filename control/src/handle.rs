@@ -255,7 +255,13 @@ impl ControlHandle {
         let bindings = self.shared.data_plane.bindings();
         let readiness = self.readiness_of(&published, &bindings);
         let aws = self.shared.aws.view(SystemTime::now());
-        build::state(&published, &bindings, readiness, aws, self.shared.dns.view())
+        build::state(
+            &published,
+            &bindings,
+            readiness,
+            aws,
+            self.shared.dns.view(),
+        )
     }
 
     /// Whether new flows should come to this PoP.

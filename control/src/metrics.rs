@@ -21,9 +21,9 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::aws;
 use crate::aws::session::ErrorClass;
-use crate::publish::{self, route53::plan::Action};
 use crate::flow_log::FlowLog;
 use crate::handle::{ControlHandle, MetricsView};
+use crate::publish::{self, route53::plan::Action};
 
 use self::page::{Label, Page, Scopes};
 
@@ -292,13 +292,17 @@ fn edge(page: &mut Page, stats: &EdgeStats) {
 fn aws(page: &mut Page, sync: &aws::Door) {
     page.single("aws_sync_age_seconds", sync.age(SystemTime::now()));
     let (classes, errors) = (ErrorClass::ALL.map(ErrorClass::as_str), sync.errors());
-    page.labelled("aws_sync_errors_total", Label("class", &classes), |i| errors[i] as f64);
+    page.labelled("aws_sync_errors_total", Label("class", &classes), |i| {
+        errors[i] as f64
+    });
 }
 
 fn dns(page: &mut Page, publication: &publish::Door) {
     let actions = Action::ALL.map(Action::as_str);
     let changes = publication.changes();
-    page.labelled("dns_plan_changes", Label("action", &actions), |i| changes[i] as f64);
+    page.labelled("dns_plan_changes", Label("action", &actions), |i| {
+        changes[i] as f64
+    });
 }
 
 fn flow_records(page: &mut Page, flow_log: &FlowLog) {

@@ -71,6 +71,18 @@ pub async fn request(to: SocketAddr, method: &str, path: &str) -> io::Result<(u1
     request_as(to, method, path, &to.to_string()).await
 }
 
+/// The same with a body, and with an `Authorization`.
+pub async fn send(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    authorization: &str,
+    body: &str,
+) -> io::Result<(u16, String)> {
+    let headers = [("host", &*to.to_string()), ("authorization", authorization)];
+    exchange(to, method, path, &headers, body).await
+}
+
 /// The same with a `Host` of choice.
 pub async fn request_as(
     to: SocketAddr,
@@ -78,16 +90,27 @@ pub async fn request_as(
     path: &str,
     host: &str,
 ) -> io::Result<(u16, String)> {
+    exchange(to, method, path, &[("host", host)], "").await
+}
+
+async fn exchange(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<(u16, String)> {
     let stream = TcpStream::connect(to).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", host)
-        .body(Full::<Bytes>::default())
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request
+        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
         .map_err(io::Error::other)?;
     let response = sender
         .send_request(request)

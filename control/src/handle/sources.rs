@@ -10,8 +10,8 @@ use portolan_config::model::{Accelerator, Protocol, Source};
 use portolan_config::units::{AcceleratorName, EndpointId, PortSet};
 
 use super::{Command, ControlHandle, DrainError};
-use crate::health_view;
 use crate::aws::{AwsView, Door, NoSync};
+use crate::health_view;
 use crate::sources::{Fill, beside};
 
 /// How an endpoint fares, and why.

@@ -14,12 +14,12 @@ use super::{
     StateView, StaticAddressView,
 };
 use crate::aws::AwsView;
-use crate::publish::DnsView;
 use crate::data_plane::Binding;
 use crate::drains::rfc3339;
 use crate::handle::{Published, Readiness};
 use crate::health_view;
 use crate::layout::{EndpointLayout, GroupLayout, ListenerLayout};
+use crate::publish::DnsView;
 
 /// The whole view.
 pub(crate) fn state(

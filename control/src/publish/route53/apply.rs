@@ -61,6 +61,8 @@ pub struct Outcome {
     pub set_aside: Vec<SetAside>,
     /// Why it ended before the end; the rest is for the next plan.
     pub stopped: Option<String>,
+    /// Whether the last request may have been done all the same.
+    pub uncertain: bool,
 }
 
 /// A plan on its way.
@@ -141,7 +143,10 @@ impl Apply {
             }
             Answer::Denied(why) => self.stop(why),
             // Sending it again could meet its own success as a conflict. The next plan begins with what is there.
-            Answer::Unknown(why) => self.stop(format!("whether it was done is not known: {why}")),
+            Answer::Unknown(why) => {
+                self.outcome.uncertain = true;
+                self.stop(format!("whether it was done is not known: {why}"));
+            }
         }
     }
 

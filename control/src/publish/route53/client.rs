@@ -91,9 +91,12 @@ impl Client {
     async fn zone_of_id(&self, id: &str) -> Result<Zone, ReadError> {
         let ask = || async { Ok(self.sdk.get_hosted_zone().id(id).send().await?) };
         let answer = self.read.call(&call("GetHostedZone"), ask).await;
-        let answer = answer.map_err(|error| match error.class() {
-            ErrorClass::NotFound => ReadError::NoZone(id.to_owned()),
-            _ => error.into(),
+        let answer = answer.map_err(|error| {
+            if error.class() == ErrorClass::NotFound {
+                ReadError::NoZone(id.to_owned())
+            } else {
+                error.into()
+            }
         })?;
         let zone = answer.hosted_zone();
         let name = zone.map(|zone| our_name(zone.name())).unwrap_or_default();
@@ -222,10 +225,11 @@ impl Client {
             let asked = self.sdk.change_resource_record_sets();
             let asked = asked.hosted_zone_id(&zone.id).change_batch(changes.clone());
             asked.send().await.map_err(|error| {
-                if let Some(refused) = error.as_service_error()
+                let raw = error.raw_response().and_then(|raw| raw.body().bytes());
+                if let Some(body) = raw
                     && let Ok(mut messages) = messages.lock()
                 {
-                    *messages = wire::messages(refused);
+                    *messages = wire::messages(body);
                 }
                 Fault::from(error)
             })
@@ -372,12 +376,17 @@ async fn believe(session: &Session, aws: &Aws) -> Result<(), CallError> {
 }
 
 fn refusal(error: &CallError, told: &[String]) -> Answer {
-    let why = if told.is_empty() {
+    let said = if told.is_empty() {
         error.to_string()
     } else {
         told.join("; ")
     };
     let code = error.fault.code.as_deref().unwrap_or_default();
+    let why = if code.is_empty() || said.contains(code) {
+        said
+    } else {
+        format!("{code}: {said}")
+    };
     match error.class() {
         // A missing zone takes no request at all; a missing health check is a matter of one group.
         ErrorClass::NotFound if code == "NoSuchHostedZone" => Answer::Denied(why),

@@ -215,30 +215,8 @@ fn of_routing(set: &RecordSet) -> Option<String> {
             coordinates,
             bias,
         } => {
-            let places = [
-                region.is_some(),
-                local_zone_group.is_some(),
-                coordinates.is_some(),
-            ];
-            if places.iter().filter(|given| **given).count() != 1 {
-                return Some(
-                    "geoproximity takes one of region, local zone group and coordinates".into(),
-                );
-            }
-            if !(-99..=99).contains(bias) {
-                return Some(format!("bias {bias} is not within -99 to 99"));
-            }
-            match (region, coordinates) {
-                (Some(region), _) if !LATENCY_REGIONS.contains(&region.as_str()) => {
-                    Some(format!("Route 53 knows no region {region}"))
-                }
-                (_, Some((latitude, longitude)))
-                    if latitude.abs() > 9_000 || longitude.abs() > 18_000 =>
-                {
-                    Some("the coordinates are not on earth".into())
-                }
-                (_, _) => None,
-            }
+            let places = [region.is_some(), local_zone_group.is_some()];
+            of_proximity(region.as_deref(), places, *coordinates, *bias)
         }
         Routing::Failover { primary } => {
             let follows = matches!(
@@ -255,6 +233,31 @@ fn of_routing(set: &RecordSet) -> Option<String> {
             Data::Alias { .. } => Some("a multivalue set cannot be an alias".into()),
             Data::Values { .. } | Data::TrafficPolicy(_) => None,
         },
+    }
+}
+
+/// `given` says whether there is a region, and a local zone group.
+fn of_proximity(
+    region: Option<&str>,
+    given: [bool; 2],
+    coordinates: Option<(i32, i32)>,
+    bias: i32,
+) -> Option<String> {
+    let places = given.into_iter().chain([coordinates.is_some()]);
+    if places.filter(|given| *given).count() != 1 {
+        return Some("geoproximity takes one of region, local zone group and coordinates".into());
+    }
+    if !(-99..=99).contains(&bias) {
+        return Some(format!("bias {bias} is not within -99 to 99"));
+    }
+    match (region, coordinates) {
+        (Some(region), _) if !LATENCY_REGIONS.contains(&region) => {
+            Some(format!("Route 53 knows no region {region}"))
+        }
+        (_, Some((latitude, longitude))) if latitude.abs() > 9_000 || longitude.abs() > 18_000 => {
+            Some("the coordinates are not on earth".into())
+        }
+        (_, _) => None,
     }
 }
 

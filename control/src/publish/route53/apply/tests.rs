@@ -110,5 +110,6 @@ fn denied_and_unknown_answers_end_it() {
         });
         assert_eq!(requests, 1);
         assert!(outcome.stopped.is_some());
+        assert_eq!(outcome.uncertain, matches!(answer, Answer::Unknown(_)));
     }
 }

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use aws_sdk_route53::error::ProvideErrorMetadata;
-use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
 use aws_sdk_route53::types::{
     AliasTarget, Change, ChangeAction, CidrRoutingConfig, Coordinates, GeoLocation,
     GeoProximityLocation, HealthCheck, HealthCheckConfig, HealthCheckType, ResourceRecord,
@@ -210,14 +208,47 @@ fn write_routing(wire: SetBuilder, routing: &Routing) -> Result<SetBuilder, Stri
     })
 }
 
-/// The sentences of a refusal, whichever of its two shapes it has.
-pub(super) fn messages(error: &ChangeResourceRecordSetsError) -> Vec<String> {
-    if let ChangeResourceRecordSetsError::InvalidChangeBatch(batch) = error
-        && !batch.messages().is_empty()
-    {
-        return batch.messages().to_vec();
+/// The longest that is shown of a refusal.
+const MAX_MESSAGES: usize = 8;
+
+/// The sentences of a refusal. It comes as an error with one message, or as a list of them that the SDK does not read.
+pub(super) fn messages(body: &[u8]) -> Vec<String> {
+    use quick_xml::events::Event;
+    let mut reader = quick_xml::Reader::from_reader(body);
+    let mut messages = Vec::new();
+    let mut inside = false;
+    while messages.len() < MAX_MESSAGES {
+        match reader.read_event() {
+            Ok(Event::Start(tag)) if tag.local_name().as_ref() == b"Message" => {
+                inside = true;
+                messages.push(String::new());
+            }
+            Ok(Event::End(tag)) if tag.local_name().as_ref() == b"Message" => inside = false,
+            Ok(Event::Text(text)) if inside => {
+                if let (Some(last), Ok(text)) = (messages.last_mut(), text.decode()) {
+                    last.extend(text.chars().filter(|c| !c.is_control()));
+                }
+            }
+            Ok(Event::GeneralRef(name)) if inside => {
+                let sign = match name.decode().as_deref() {
+                    Ok("lt") => "<",
+                    Ok("gt") => ">",
+                    Ok("amp") => "&",
+                    Ok("apos") => "'",
+                    Ok("quot") => "\"",
+                    Ok(_) | Err(_) => "?",
+                };
+                if let Some(last) = messages.last_mut() {
+                    last.push_str(sign);
+                }
+            }
+            // A broken answer has said what it could.
+            Ok(Event::Eof) | Err(_) => break,
+            Ok(_) => {}
+        }
     }
-    error.message().map(str::to_owned).into_iter().collect()
+    messages.retain(|message| !message.is_empty());
+    messages
 }
 
 pub(super) fn read_check(wire: &HealthCheck) -> CurrentCheck {
@@ -287,4 +318,70 @@ pub(super) fn write_check(check: &CheckConfig) -> HealthCheckConfig {
     };
     wire.build()
         .expect("the type is given, and nothing else is required")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::model::Kind;
+    use super::*;
+
+    #[test]
+    fn refusals_come_in_two_shapes() {
+        let list = "<InvalidChangeBatch><Messages><Message>[name='a&lt;b'] is bad</Message><Message>two</Message></Messages></InvalidChangeBatch>";
+        assert_eq!(messages(list.as_bytes()), ["[name='a<b'] is bad", "two"]);
+        let error = "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>";
+        assert_eq!(messages(error.as_bytes()), ["Rate exceeded"]);
+        for broken in ["<html>502", "", "<Message>", "\u{0}"] {
+            assert_eq!(messages(broken.as_bytes()), [""; 0], "{broken}");
+        }
+    }
+
+    #[test]
+    fn sets_survive_the_way_to_the_wire_and_back() {
+        let routings = [
+            Routing::Simple,
+            Routing::Weighted { weight: 255 },
+            Routing::Latency {
+                region: "eu-central-1".into(),
+            },
+            Routing::Geolocation {
+                continent: None,
+                country: Some("US".into()),
+                subdivision: Some("CA".into()),
+            },
+            Routing::Geoproximity {
+                region: None,
+                local_zone_group: None,
+                coordinates: Some((5011, -868)),
+                bias: -20,
+            },
+            Routing::Failover { primary: true },
+            Routing::Failover { primary: false },
+            Routing::Multivalue,
+            Routing::Cidr {
+                collection: "c".into(),
+                location: "*".into(),
+            },
+        ];
+        for routing in routings {
+            let mut set = RecordSet::simple("*.example.com", Kind::A, 60, vec!["192.0.2.1".into()]);
+            if routing != Routing::Simple {
+                set.key.set_identifier = Some("portolan:edge:fra1".into());
+            }
+            set.routing = routing;
+            set.health_check = Some(CheckRef::Id("c".into()));
+            let wire = write_set(&set).expect("it can be written");
+            assert_eq!(read_set(&wire), set);
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_to_write_is_not_written() {
+        let mut set = RecordSet::simple("a.example.com", Kind::A, 60, vec!["192.0.2.1".into()]);
+        set.health_check = Some(CheckRef::Planned("f".into()));
+        assert!(write_set(&set).is_err());
+        set.health_check = None;
+        set.data = Data::TrafficPolicy("t".into());
+        assert!(write_set(&set).is_err());
+    }
 }

@@ -81,7 +81,7 @@ fn what_can_change_is_changed_and_what_cannot_is_replaced() {
     // As long as a record refers to the old one it stays.
     assert_eq!(
         matched.changes(&wished, &HashSet::from(["a"])),
-        [create.clone()]
+        std::slice::from_ref(&create)
     );
     let delete = CheckChange::Delete {
         id: "a".into(),

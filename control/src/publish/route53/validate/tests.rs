@@ -143,27 +143,44 @@ fn good_sets_pass() {
     }
 }
 
+/// What it is, the set, and what is beside it.
+type Bad = (&'static str, RecordSet, Vec<RecordSet>);
+
+fn text(value: &str) -> RecordSet {
+    RecordSet::simple(NAME, Kind::Txt, 60, vec![value.into()])
+}
+
+fn leaf(kind: &str) -> RecordSet {
+    of_kind(named(a(&["192.0.2.9"]), "leaf.example.com"), kind)
+}
+
+fn weight(id: &str) -> RecordSet {
+    routed(id, weighted(1))
+}
+
+fn two(routing: Routing) -> RecordSet {
+    let mut set = a(&["192.0.2.1", "192.0.2.2"]);
+    set.key.set_identifier = Some("1".into());
+    set.routing = routing;
+    set
+}
+
+fn without_id(routing: Routing) -> RecordSet {
+    let mut set = a(&["192.0.2.1"]);
+    set.routing = routing;
+    set
+}
+
+fn refused(bad: Vec<Bad>) {
+    for (what, set, beside) in bad {
+        assert!(!wrong(&set, &beside).is_empty(), "{what}");
+    }
+}
+
 #[test]
-fn what_route_53_refuses_is_refused() {
-    let text = |value: &str| RecordSet::simple(NAME, Kind::Txt, 60, vec![value.into()]);
-    let leaf = |kind: &str| of_kind(named(a(&["192.0.2.9"]), "leaf.example.com"), kind);
+fn names_and_values_are_judged() {
     let long = format!("{}.example.com", "a".repeat(64));
-    let weight = |id: &str| routed(id, weighted(1));
-    let hundred: Vec<RecordSet> = (0..100).map(|n| weight(&format!("s{n}"))).collect();
-    let primary = Routing::Failover { primary: true };
-    let back = alias(named(a(&[]), "leaf.example.com"), "Z1", NAME, false);
-    let two = |routing: Routing| {
-        let mut set = a(&["192.0.2.1", "192.0.2.2"]);
-        set.key.set_identifier = Some("1".into());
-        set.routing = routing;
-        set
-    };
-    let without_id = |routing: Routing| {
-        let mut set = a(&["192.0.2.1"]);
-        set.routing = routing;
-        set
-    };
-    for (what, set, beside) in [
+    refused(vec![
         ("an address", a(&["999.1.1.1"]), vec![]),
         (
             "an address of the other family",
@@ -185,6 +202,12 @@ fn what_route_53_refuses_is_refused() {
             vec![],
         ),
         ("a label", named(a(&["192.0.2.1"]), &long), vec![]),
+    ]);
+}
+
+#[test]
+fn identifiers_weights_and_values_a_set_are_judged() {
+    refused(vec![
         (
             "a CNAME at the top",
             named(of_kind(text("x"), "CNAME"), "example.com"),
@@ -219,6 +242,13 @@ fn what_route_53_refuses_is_refused() {
             two(Routing::Multivalue),
             vec![],
         ),
+    ]);
+}
+
+#[test]
+fn sets_of_one_name_are_judged_together() {
+    let hundred: Vec<RecordSet> = (0..100).map(|n| weight(&format!("s{n}"))).collect();
+    refused(vec![
         (
             "mixed policies",
             weight("1"),
@@ -232,6 +262,12 @@ fn what_route_53_refuses_is_refused() {
             vec![with_ttl(weight("2"), 30)],
         ),
         ("too many by weight", weight("1"), hundred),
+    ]);
+}
+
+#[test]
+fn places_are_judged() {
+    refused(vec![
         ("a region", routed("1", latency("mars-1")), vec![]),
         (
             "a region twice",
@@ -299,6 +335,14 @@ fn what_route_53_refuses_is_refused() {
             routed("1", near(Some("eu-west-1"), None, 0)),
             vec![routed("2", near(Some("eu-west-1"), None, 5))],
         ),
+    ]);
+}
+
+#[test]
+fn failover_and_aliases_are_judged() {
+    let primary = Routing::Failover { primary: true };
+    let back = alias(named(a(&[]), "leaf.example.com"), "Z1", NAME, false);
+    refused(vec![
         ("an unchecked primary", routed("1", primary.clone()), vec![]),
         (
             "two primaries",
@@ -345,9 +389,7 @@ fn what_route_53_refuses_is_refused() {
             alias(a(&[]), "Z2BJ6XQ5FK7U4H", "x.example.org", false),
             vec![],
         ),
-    ] {
-        assert!(!wrong(&set, &beside).is_empty(), "{what}");
-    }
+    ]);
 }
 
 #[test]
