@@ -1,5 +1,6 @@
 //! What a file means, what is refused and where, and that no text makes the reader panic.
 
+mod aws;
 mod broken;
 mod keys;
 mod random;

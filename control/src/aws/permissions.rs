@@ -302,6 +302,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_readme_shows_the_policy() {
+        let readme = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+        let readme = std::fs::read_to_string(readme).expect("README.md lies beside the crates");
+        let (_, section) = readme.split_once("\n## From AWS\n").expect("its section");
+        let (_, block) = section.split_once("```json\n").expect("a policy");
+        let (block, _) = block.split_once("```").expect("its end");
+        let shown: Value = serde_json::from_str(block).expect("JSON");
+        let text = "[aws]\nregions = [\"us-east-1\"]\nroles = [{ arn = \"arn:aws:iam::222222222222:role/portolan-sync-read\" }]\n";
+        let loaded = portolan_config::file::parse(text, std::path::Path::new("test.toml"));
+        assert_eq!(
+            shown,
+            policy(&loaded.expect("valid").config.aws.expect("there"))
+        );
+    }
+
+    #[test]
     fn the_policy_asks_for_what_the_file_asks_for_and_only_reads() {
         let parse = |text: &str| {
             let loaded = portolan_config::file::parse(text, std::path::Path::new("test.toml"));
