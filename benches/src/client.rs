@@ -82,12 +82,11 @@ fn drive(to: SocketAddr, count: usize, length: Duration, mode: Mode) -> Result<D
         for event in &events {
             let key = event.token().0;
             let connection = &mut connections[key];
-            if !connection.sent && event.is_writable() {
-                if connection.stream.write(&request).is_ok() {
-                    connection.sent = true;
-                    if mode == Mode::KeepAlive {
-                        connection.began = Instant::now();
-                    }
+            let due = !connection.sent && event.is_writable();
+            if due && connection.stream.write(&request).is_ok() {
+                connection.sent = true;
+                if mode == Mode::KeepAlive {
+                    connection.began = Instant::now();
                 }
             }
             if !event.is_readable() {

@@ -1,5 +1,25 @@
 //! moto, the AWS that others wrote: a judge of wire shapes. It takes nearly anything, so a green test against it says nothing about
-//! Route 53's rules; `route53` is strict about those. `tests/peers.sh` installs it below target/.
+//! Route 53's rules. `tests/peers.sh` installs it below target/.
+//!
+//! Where moto 5.2 is not Route 53, and what judges that instead:
+//!
+//! | Route 53 | moto | judged by |
+//! |---|---|---|
+//! | refuses values, TTLs, names and CNAMEs that are wrong | takes them | `validate/tests.rs`, the fake |
+//! | refuses identifiers and policies that do not go together, mixed policies, values, TTLs, regions, places, roles twice | takes them | `validate/tests.rs`, the fake |
+//! | refuses aliases to nothing, to the wrong zone, with a TTL | takes them | `validate/tests.rs`, the fake |
+//! | refuses a delete that does not match | another error, or takes it | the fake |
+//! | makes all or nothing of a request | keeps what came before a name of another zone | the fake |
+//! | 1000 elements and 32,000 characters a request | elements only | `batches/tests.rs`, the fake |
+//! | one change of a zone at a time, throttles, protections, lost answers | never | `apply/tests.rs`, the fake |
+//! | changes are PENDING for a while | INSYNC at once, one id for all | the fake |
+//! | keeps geoproximity | loses it | `client/wire.rs`, the fake |
+//! | names in lower case, `*` as `\\052`, sorted by labels from the right | as they came | `model.rs`, the fake |
+//! | a caller reference makes one check; a deleted one's is burnt | makes another | the fake |
+//! | checks ask public addresses, every 10 or 30 seconds | takes any | `health_checks/tests.rs`, the file's reader |
+//! | a check's version is counted and compared | stays 1, not compared | the fake |
+//!
+//! The fake is `route53`; the others are below `control/src/publish/route53`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -124,7 +124,9 @@ fn rows(table: &mut Table, change: &Change, group: &str) {
             row(table, name, said(old), change.why);
             row(table, String::new(), format!("→ {}", said(new)), "");
         }
-        (_, _) => row(table, name, said(set), change.why),
+        // Why a new set is made needs no words.
+        (None, _) => row(table, name, said(set), ""),
+        (Some(_), None) => row(table, name, said(set), change.why),
     }
 }
 
