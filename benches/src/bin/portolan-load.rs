@@ -170,7 +170,9 @@ fn run(
             cpu / (count / 1e9),
             Some(&done),
         ),
-        _ => sample(count / seconds, cpu * 1e6 / count, Some(&done)),
+        Workload::Requests(_) | Workload::Connects(_) | Workload::Idle => {
+            sample(count / seconds, cpu * 1e6 / count, Some(&done))
+        }
     }))
 }
 
