@@ -48,6 +48,7 @@ async fn endpoints(edge: &Edge) -> Vec<Value> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told to one moto")]
 async fn what_moto_answers_is_read() {
     let Some(moto) = Moto::start().await else {
         return;

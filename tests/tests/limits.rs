@@ -1,5 +1,7 @@
 //! Caps and rates: what is too much is refused at once, counted, and disturbs nobody else.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 

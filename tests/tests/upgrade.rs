@@ -1,5 +1,7 @@
 //! A process hands everything to the next one: no connection fails, live ones finish or go along, and what goes wrong changes nothing.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
+
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -292,7 +294,7 @@ async fn health_and_drains_are_known_from_the_first_moment() {
     // Since before the new process read its file; times of RFC 3339 compare as text.
     let loaded = edge.state().await["config"]["loaded_at"].to_string();
     assert!(
-        after["health_since"].to_string() < loaded,
+        *after["health_since"].to_string() < *loaded,
         "{after} {loaded}"
     );
     assert_eq!(edge.endpoint("down").await["health"], "DOWN");
