@@ -35,8 +35,12 @@ use crate::worker::{Command, DoorKey, Shared, WAKE, Worker};
 /// takes all there are at each turn.
 const COMMANDS: usize = 1024;
 
-/// Descriptors kept back for everything that is not a flow: files, admin, probes, event loops.
+/// Descriptors kept back for everything that is not a flow: files, admin, probes, event loops. Where there are few, a quarter of
+/// them, but not less than [`FEWEST_RESERVED`] unless that is half.
 const RESERVED_DESCRIPTORS: u64 = 512;
+
+/// What a process with an admin listener and a few probes needs besides its flows: about thirty when idle.
+const FEWEST_RESERVED: u64 = 64;
 
 /// How often an address that could not be bound is tried again.
 const RETRY_BIND_EVERY: Duration = Duration::from_secs(1);
@@ -492,7 +496,8 @@ fn start_worker(index: usize, shared: &Arc<Shared>) -> io::Result<Handle> {
 /// raced against another endpoint, which the reserve covers).
 pub fn effective_max_flows(limits: &Limits) -> u32 {
     let descriptors = sys::descriptor_limit();
-    let reserve = RESERVED_DESCRIPTORS.min(descriptors / 4);
+    let reserve = (descriptors / 4).clamp(FEWEST_RESERVED, RESERVED_DESCRIPTORS);
+    let reserve = reserve.min(descriptors / 2);
     let possible = u32::try_from((descriptors - reserve) / 2).unwrap_or(u32::MAX);
     match limits.max_flows {
         0 => possible,
