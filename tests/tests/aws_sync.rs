@@ -381,6 +381,10 @@ async fn tagged_load_balancers_fill_an_accelerator_of_the_file() {
         client::ask(at, "x").await.is_ok_and(|id| id == "tagged")
     })
     .await;
+    until("the state shows it", PATIENCE, async || {
+        endpoints(&edge).await.len() == 1
+    })
+    .await;
     let found = edge.endpoint(&arn).await;
     assert_eq!(found["weight"], 9);
     assert_eq!(shop(&edge).await.expect("there")["source"], "file");
