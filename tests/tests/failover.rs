@@ -242,11 +242,24 @@ async fn a_black_hole_is_hedged_around_and_found_by_its_clients() {
     let load = Load::start(at, 50);
     load.until_done(50).await;
 
+    let fault = Instant::now();
     near.swallow().await;
     // The schedule asks every five minutes: only the clients' own connects can tell.
     let down = edge.until_health("near", "DOWN", PATIENCE).await;
+    let declared = fault.elapsed();
     load.until_done(50).await;
     let attempts = load.stop().await;
+
+    let hedged = took_after(&attempts, fault);
+    let (median, worst) = (hedged[hedged.len() / 2], hedged[hedged.len() - 1]);
+    println!(
+        "black hole: DOWN after {declared:?}; {} connections that met it took {median:?} in the median, {worst:?} at worst (hedge_after 100ms)",
+        hedged.len()
+    );
+    // `hedge_after` and no more than a round trip, which is nothing here; DOWN within `hedge_after` and the burst's 70 ms. Ten times
+    // that for a machine that is busy with other tests, and still far from `connect_timeout`, the 5 s that it takes without a hedge.
+    assert!(median < Duration::from_secs(1), "{hedged:?}");
+    assert!(declared < Duration::from_millis(1_700), "{declared:?}");
 
     let unexplained = unexplained(&attempts, &near, &edge).await;
     assert!(unexplained.is_empty(), "{unexplained:#?}");
@@ -263,6 +276,18 @@ async fn a_black_hole_is_hedged_around_and_found_by_its_clients() {
         "{down:#}"
     );
     assert_eq!(attempts.last().unwrap().answer.as_ref().unwrap(), "far");
+}
+
+/// How long the connections took that waited for a hedge, the quickest first: begun after the fault, and not answered at once.
+fn took_after(attempts: &[Attempt], fault: Instant) -> Vec<Duration> {
+    let mut took: Vec<Duration> = attempts
+        .iter()
+        .filter(|attempt| attempt.began > fault && attempt.took >= Duration::from_millis(100))
+        .map(|attempt| attempt.took)
+        .collect();
+    took.sort();
+    assert!(!took.is_empty(), "nobody met the black hole");
+    took
 }
 
 #[tokio::test]

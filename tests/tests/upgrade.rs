@@ -275,7 +275,9 @@ async fn health_and_drains_are_known_from_the_first_moment() {
     let drained = Endpoint::start("drained", endpoint::naming()).await;
     down.refuse().await;
     let at = place::fresh();
+    // Asked once at the start and not again: a slow upgrade must not be overtaken by probes that fail.
     let group = Group::new("near", "1ms")
+        .with(r#"health_check = { protocol = "TCP", interval = "300s" }"#)
         .endpoint(&up)
         .endpoint(&down)
         .endpoint(&drained);
