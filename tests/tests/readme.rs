@@ -167,7 +167,9 @@ fn its_tour_can_be_walked_as_it_stands() {
         if step.command.ends_with('&') {
             continue;
         }
-        let printed: Vec<&str> = printed.lines().collect();
+        // A shell tells of its jobs when it likes to.
+        let printed = printed.lines().filter(|line| !line.starts_with('['));
+        let printed: Vec<&str> = printed.collect();
         assert!(
             is_shown(&step.shown, &printed),
             "$ {}\nREADME shows:\n{}\n\nit printed:\n{}",
