@@ -6,7 +6,11 @@ TOOLS := $(CURDIR)/target/tools
 export PATH := $(TOOLS)/bin:$(TOOLS)/cmake/data/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench build-needs
+.PHONY: help demo test lint bench soak build-needs
+
+# Of a soak: how long, and what everything random comes from (empty: random).
+SECONDS := 3600
+SEED :=
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +24,7 @@ test: build-needs ## every test; peers that are missing are installed when we ma
 	@bash tests/aws-clients.sh
 	cargo build --workspace --lib --bins --tests
 	cargo test --workspace
+	$(MAKE) --no-print-directory soak SECONDS=120
 
 lint: build-needs ## format, clippy, docs, licences and duplicates
 	cargo fmt --all --check
@@ -27,6 +32,10 @@ lint: build-needs ## format, clippy, docs, licences and duplicates
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --lib --no-deps --quiet
 	@bash .ci/need.sh cargo-deny
 	cargo deny --log-level warn check bans licenses sources
+
+soak: build-needs ## traffic of every kind while everything happens to edge and endpoints, all accounted for (SECONDS=3600 SEED=)
+	cargo build --workspace --bins
+	target/debug/portolan-soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --json target/soak.json
 
 bench: build-needs ## micro benches, and the load harness beside its peers (takes minutes; see benches/)
 	@bash tests/peers.sh

@@ -323,12 +323,18 @@ fn process(page: &mut Page, ready: bool, relay_mode: &'static str, max_flows: us
     page.single("ready", f64::from(u8::from(ready)));
     page.single("flows_limit", max_flows as f64);
     page.single("open_descriptors", open_descriptors() as f64);
+    page.single("tasks", tasks() as f64);
     page.labelled("relay_mode", Label("mode", &[relay_mode]), |_| 1.0);
     page.labelled(
         "build_info",
         Label("version", &[env!("CARGO_PKG_VERSION")]),
         |_| 1.0,
     );
+}
+
+/// Tasks of the control way's runtime; 0 outside of one.
+fn tasks() -> usize {
+    tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
 }
 
 /// Descriptors of this process; 0 where /proc is not there.

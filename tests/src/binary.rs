@@ -8,7 +8,7 @@ use std::time::SystemTime;
 /// The crates whose sources are in the binary.
 const SOURCES: [&str; 5] = ["config", "proxy", "healthcheck", "control", "cli"];
 
-/// The binary's path. `PORTOLAN_BIN` names another one.
+/// The binary's path. `PORTOLAN_BIN` names another one. A program that is no test takes the one beside it as it is.
 ///
 /// # Panics
 /// When it is not there and cannot be built.
@@ -22,6 +22,10 @@ pub fn portolan() -> &'static Path {
 
 fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test.parent().expect("a file lies in a folder");
+    if !folder.ends_with("deps") {
+        return folder.join("portolan");
+    }
     // target/PROFILE/deps/TEST
     let profile = test
         .ancestors()

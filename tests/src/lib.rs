@@ -22,4 +22,5 @@ pub mod place;
 pub mod process;
 pub mod publication;
 pub mod route53;
+pub mod soak;
 pub mod toml;

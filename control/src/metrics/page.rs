@@ -18,7 +18,7 @@ const OTHER: &str = "_other";
 const PREFIX: &str = "portolan_";
 
 /// Every family: name without prefix, type, help.
-pub(super) const FAMILIES: [(&str, MetricType, &str); 34] = {
+pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     [
         ("flows_total", COUNTER, "Flows that have ended, by cause."),
@@ -153,6 +153,7 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 34] = {
             GAUGE,
             "Descriptors that this process holds.",
         ),
+        ("tasks", GAUGE, "Tasks of the control way."),
         (
             "relay_mode",
             GAUGE,
