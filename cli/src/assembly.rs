@@ -1,9 +1,12 @@
 //! One edge put together: data path, controller, flow log, admin and readiness HTTP. `run` and `demo` start the same one. The
 //! adapters between the crates live here and nowhere else, since only this crate sees both sides.
 
+mod estate;
+
+pub(crate) use self::estate::Estate;
+
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -23,7 +26,7 @@ use portolan_control::event::EventKind;
 use portolan_control::flow_log::FlowLog;
 use portolan_control::publish;
 use portolan_control::{ControlHandle, Controller, ControllerOptions, readiness};
-use portolan_proxy::{BindState, Edge, EdgeOptions, HandedFlow, ListeningSocket};
+use portolan_proxy::{BindState, Edge, EdgeOptions, ListeningSocket};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -261,11 +264,11 @@ impl Assembly {
 
     /// What a successor may be given.
     pub(crate) fn estate(&self) -> Estate {
-        Estate {
-            control: self.control.clone(),
-            plane: Arc::clone(&self.plane),
-            doors: Arc::clone(&self.doors),
-        }
+        Estate::new(
+            self.control.clone(),
+            Arc::clone(&self.plane),
+            Arc::clone(&self.doors),
+        )
     }
 
     /// A successor serves: no new flow, no new question. The flows that are there go on, and so does the watch over their endpoints.
@@ -313,60 +316,6 @@ impl Assembly {
         self.services.shutdown().await;
         // By name: connections of the admin server that are still ending hold it, too.
         self.flow_log.end();
-    }
-}
-
-/// The parts of a running edge that are given to a successor, in copies.
-#[derive(Clone)]
-pub(crate) struct Estate {
-    control: ControlHandle,
-    plane: Arc<Plane>,
-    doors: Arc<Mutex<Vec<Door>>>,
-}
-
-impl Estate {
-    /// The control way.
-    pub(crate) fn control(&self) -> &ControlHandle {
-        &self.control
-    }
-
-    /// What is listened on beside the data path: kind, address as the file has it, socket.
-    pub(crate) fn doors(&self) -> std::io::Result<Vec<(SocketKind, Option<SocketAddr>, OwnedFd)>> {
-        let doors = lock(&self.doors);
-        let copies = doors.iter().map(|door| {
-            let socket = door.socket.try_clone()?;
-            Ok((door.kind, door.address, socket))
-        });
-        copies.collect()
-    }
-
-    /// Adds the socket that upgrades are asked for on.
-    pub(crate) fn keep_upgrade_socket(&self, socket: UnixListener) {
-        lock(&self.doors).push(Door {
-            kind: SocketKind::Upgrade,
-            address: None,
-            socket: socket.into(),
-        });
-    }
-
-    /// What the data path listens on.
-    pub(crate) fn listening_sockets(&self) -> std::io::Result<Vec<ListeningSocket>> {
-        self.plane.ask(Ok(Vec::new()), Edge::listening_sockets)
-    }
-
-    /// Flows now.
-    pub(crate) fn active_flows(&self) -> usize {
-        self.plane.ask(0, Edge::active_flows)
-    }
-
-    /// Takes the established flows out of the data path.
-    pub(crate) fn export_flows(&self) -> Vec<HandedFlow> {
-        self.plane.ask(Vec::new(), Edge::export_flows)
-    }
-
-    /// Puts flows into the data path.
-    pub(crate) fn adopt_flows(&self, flows: Vec<HandedFlow>) {
-        self.plane.ask((), |edge| edge.adopt_flows(flows));
     }
 }
 

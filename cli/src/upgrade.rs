@@ -13,13 +13,16 @@
 //!   (opens its doors)
 //!   Serving             →
 //!                       ←  Farewell, and accepts no more
-//!   Taken               ⇄  Flows     when live flows are handed over, too
+//!   Taken               ⇄  Datagrams flows of UDP; no datagram is read here before DatagramsEnd
+//!                       ←  Connections, DatagramsEnd
+//!   Taken               ⇄  Flows     when live flows of TCP are handed over, too
 //!                       ←  FlowsEnd
 //! ```
 //!
 //! Up to `Farewell` everything can fail on either side, and the predecessor serves on. A successor whose predecessor dies under way
 //! goes on alone.
 
+mod datagrams;
 mod flows;
 mod message;
 mod offer;

@@ -5,9 +5,15 @@ use std::time::{Duration, Instant};
 
 static START: OnceLock<Instant> = OnceLock::new();
 
-/// When this process first asked for the time.
+/// How far back the clock reaches: flows come from processes before this one, and are older than it.
+const REACH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Some time before this process.
 pub fn start() -> Instant {
-    *START.get_or_init(Instant::now)
+    *START.get_or_init(|| {
+        let now = Instant::now();
+        now.checked_sub(REACH).unwrap_or(now)
+    })
 }
 
 /// Milliseconds from [`start`] to `at`; 0 for an earlier instant.

@@ -28,7 +28,7 @@ use crate::handover::{HandedFlow, ListeningSocket};
 use crate::listen::{self, Bound};
 use crate::pick::explain;
 use crate::sys;
-use crate::udp;
+use crate::udp::{self, HandedConnection, HandedDatagrams};
 use crate::worker::{Command, DoorKey, Shared, WAKE, Worker};
 
 /// Commands that wait for a worker. A burst of them is a reload that opens many ports; the sender waits for room, as a worker
@@ -55,7 +55,7 @@ pub struct EdgeOptions {
     pub signals: Arc<dyn SignalSink>,
     /// Where flow records go.
     pub records: Arc<dyn RecordSink>,
-    /// A predecessor's listening sockets.
+    /// A predecessor's listening sockets. Where there are some of UDP, none is read before [`Edge::go_on_with_datagrams`].
     pub inherited: Vec<ListeningSocket>,
 }
 
@@ -128,6 +128,7 @@ impl Edge {
             records,
             connections: udp::quic::Connections::default(),
             workers: u32::try_from(count).unwrap_or(u32::MAX),
+            awaits_datagrams: inherited.iter().any(|s| s.protocol == Protocol::Udp),
             stopped: AtomicBool::new(false),
         });
         let workers = (0..count)
@@ -435,6 +436,46 @@ impl Edge {
             send(worker, Command::Adopt(Box::new(flow)));
         }
         self.wake();
+    }
+}
+
+impl Edge {
+    /// Hands the flows of UDP to a successor that reads the listening sockets, once [`Edge::stop_accepting`] was said here. Its caller's
+    /// from here on.
+    pub fn export_datagrams(&self) -> Vec<HandedDatagrams> {
+        let (sender, receiver) = channel();
+        self.tell(|| Command::Udp(udp::Command::Export(sender.clone())));
+        drop(sender);
+        receiver.into_iter().flatten().collect()
+    }
+
+    /// Takes a predecessor's flows of UDP, each by the worker that its datagrams meet.
+    pub fn adopt_datagrams(&self, flows: Vec<HandedDatagrams>) {
+        let listening = self.listening();
+        for flow in flows {
+            let worker = listening
+                .udp
+                .worker_of(flow.bind, flow.slot, self.workers.len());
+            let command = udp::Command::Adopt(Box::new(flow));
+            send(&self.workers[worker], Command::Udp(command));
+        }
+        drop(listening);
+        self.wake();
+    }
+
+    /// Where connections of QUIC live, for a successor.
+    pub fn export_connections(&self) -> Vec<HandedConnection> {
+        udp::export_connections(&self.shared)
+    }
+
+    /// Takes what a predecessor knows of connections of QUIC.
+    pub fn adopt_connections(&self, connections: Vec<HandedConnection>) {
+        udp::adopt_connections(&self.shared, connections);
+    }
+
+    /// Reads a predecessor's sockets of UDP from here on: its flows have come, or will not.
+    pub fn go_on_with_datagrams(&self) {
+        self.tell(|| Command::Udp(udp::Command::Go));
     }
 }
 

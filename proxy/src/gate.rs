@@ -119,6 +119,20 @@ impl Gate {
         Err(limit)
     }
 
+    /// Counts a predecessor's flow of UDP in, which is there whatever the caps say.
+    pub(crate) fn readmit_datagrams(&self, edge: &EdgeStats, listener: &ListenerStats) {
+        self.datagram_flows.fetch_add(1, Relaxed);
+        edge.active_flows.fetch_add(1, Relaxed);
+        listener.active_flows.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a predecessor's flow in for its source, whatever the caps say.
+    pub(crate) fn readmit_source(&self, source: IpAddr) -> Option<Box<Guard>> {
+        let (flows, _) = self.source_flows.as_ref()?;
+        let (guard, _) = flows.incr(SourceKey::of(source), 1);
+        Some(Box::new(guard))
+    }
+
     /// Counts a flow of UDP out.
     pub(crate) fn leave_datagrams(&self, edge: &EdgeStats, listener: &ListenerStats) {
         self.datagram_flows.fetch_sub(1, Relaxed);

@@ -187,7 +187,7 @@ impl Worker {
             outbound: Pipe::default(),
             door: Rc::clone(&door),
             route: Some(Rc::clone(&route)),
-            source: None,
+            source: self.shared.gate.readmit_source(client_addr.0.ip()),
             id: handed.id,
             started: self.now.checked_sub(handed.age).unwrap_or(self.now),
             client_addr,
@@ -254,7 +254,8 @@ impl Worker {
     /// The route to the flow's endpoint; one that is no more gets a route of its own.
     fn route_of(&mut self, handed: &HandedFlow, door: &Rc<Door>) -> Rc<Route> {
         let listener = door.listener();
-        let Some(candidate) = find(&listener, handed) else {
+        let (region, endpoint, to) = (&handed.region, &handed.endpoint_id, handed.endpoint_addr);
+        let Some(candidate) = find(&listener, region, endpoint, to, handed.reason) else {
             let name = (handed.endpoint_id.clone(), handed.region.clone());
             // No snapshot names this address, so that no verdict can ever mean it.
             let live = Arc::new(AddressLive::new(AddressId(u64::MAX)));
@@ -280,14 +281,18 @@ fn ready() -> Ready {
     }
 }
 
-fn find(listener: &ListenerSnapshot, handed: &HandedFlow) -> Option<Candidate> {
-    let ip: IpAddr = handed.endpoint_addr.ip();
-    let group = listener
-        .groups
-        .iter()
-        .position(|g| g.region == handed.region)?;
+/// Where an endpoint of a handed flow stands.
+pub(crate) fn find(
+    listener: &ListenerSnapshot,
+    region: &Region,
+    endpoint: &EndpointId,
+    to: SocketAddr,
+    reason: PickReason,
+) -> Option<Candidate> {
+    let ip: IpAddr = to.ip();
+    let group = listener.groups.iter().position(|g| g.region == *region)?;
     let endpoints = &listener.groups[group].endpoints;
-    let endpoint = endpoints.iter().position(|e| e.id == handed.endpoint_id)?;
+    let endpoint = endpoints.iter().position(|e| e.id == *endpoint)?;
     let address = endpoints[endpoint]
         .addresses
         .iter()
@@ -296,8 +301,8 @@ fn find(listener: &ListenerSnapshot, handed: &HandedFlow) -> Option<Candidate> {
         group,
         endpoint,
         address,
-        to: portolan_config::address::EndpointAddr(handed.endpoint_addr),
-        reason: handed.reason,
+        to: portolan_config::address::EndpointAddr(to),
+        reason,
     })
 }
 

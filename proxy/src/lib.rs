@@ -22,3 +22,4 @@ mod worker;
 
 pub use edge::{BindState, Edge, EdgeOptions, effective_max_flows};
 pub use handover::{HandedFlow, HandedPipe, ListeningSocket};
+pub use udp::{HandedConnection, HandedDatagrams, KnownBy};

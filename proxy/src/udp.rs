@@ -7,6 +7,7 @@
 mod account;
 mod batch;
 mod bind;
+mod handover;
 mod inbound;
 mod open;
 mod openings;
@@ -19,12 +20,15 @@ mod steer;
 mod table;
 
 pub(crate) use bind::Binds;
+pub use handover::{HandedConnection, HandedDatagrams, KnownBy};
+pub(crate) use handover::{adopt_connections, export_connections};
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -38,7 +42,7 @@ use portolan_config::stats::DropCause;
 use slab::Slab;
 
 use crate::flow::Door;
-use crate::sys::udp::{Sender, dropped};
+use crate::sys::udp::{Sender as Outbox, dropped};
 use crate::worker::{DoorKey, Handle, Shared};
 use batch::{Batch, Reply, SLOTS};
 use openings::Openings;
@@ -97,6 +101,8 @@ pub(crate) enum Command {
     /// Serve this socket, for this listener.
     Open {
         bind: SocketAddr,
+        /// Which of the sockets of that address.
+        slot: usize,
         socket: Arc<OwnedFd>,
         door: DoorKey,
     },
@@ -106,6 +112,12 @@ pub(crate) enum Command {
     Close { bind: SocketAddr },
     /// Leave the sockets to a successor: read nothing more, only pass on what endpoints still answer.
     HandOver,
+    /// Give all flows away.
+    Export(Sender<Vec<HandedDatagrams>>),
+    /// Take a predecessor's flow.
+    Adopt(Box<HandedDatagrams>),
+    /// Read the sockets of a predecessor, which has given all its flows.
+    Go,
 }
 
 /// What a worker lends to its UDP side for one call.
@@ -127,6 +139,7 @@ impl Turn<'_> {
 /// One listening socket.
 struct Entrance {
     bind: SocketAddr,
+    slot: usize,
     /// The edge has it, too, for a successor.
     socket: Arc<OwnedFd>,
     door: Rc<Door>,
@@ -181,7 +194,7 @@ pub(crate) struct Udp {
     inbox: Batch,
     outbox: Batch,
     replies: Vec<Reply>,
-    sender: Sender,
+    sender: Outbox,
     header: Vec<u8>,
     ring: Ring,
     openings: Openings,
@@ -195,10 +208,12 @@ pub(crate) struct Udp {
     closing: bool,
     /// A successor reads the listening sockets.
     handed: bool,
+    /// A predecessor's flows are awaited, and nothing is read meanwhile.
+    held: bool,
 }
 
 impl Udp {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, held: bool) -> Self {
         Self {
             entrances: Slab::new(),
             doors: HashMap::new(),
@@ -208,7 +223,7 @@ impl Udp {
             inbox: Batch::default(),
             outbox: Batch::default(),
             replies: Vec::new(),
-            sender: Sender::default(),
+            sender: Outbox::default(),
             header: Vec::new(),
             ring: Ring::new(),
             openings: Openings::new(now),
@@ -220,6 +235,7 @@ impl Udp {
             seen: 0,
             closing: false,
             handed: false,
+            held,
         }
     }
 
@@ -253,7 +269,12 @@ impl Udp {
     /// Carries a command out.
     pub(crate) fn obey(&mut self, turn: &mut Turn<'_>, command: Command) {
         match command {
-            Command::Open { bind, socket, door } => self.open_entrance(turn, bind, socket, &door),
+            Command::Open {
+                bind,
+                slot,
+                socket,
+                door,
+            } => self.open_entrance(turn, (bind, slot), socket, &door),
             Command::Assign { bind, door } => {
                 if let Some(door) = self.doors.get(&door) {
                     for (_, entrance) in self.entrances.iter_mut().filter(|(_, e)| e.bind == bind) {
@@ -263,13 +284,19 @@ impl Udp {
             }
             Command::Close { bind } => self.close_entrances(turn, bind),
             Command::HandOver => self.hand_over(turn),
+            Command::Export(to) => {
+                // Nobody waits any more when this fails, and the flows end with it.
+                let _ = to.send(self.export(turn));
+            }
+            Command::Adopt(flow) => self.adopt(turn, *flow),
+            Command::Go => self.go(turn),
         }
     }
 
     fn open_entrance(
         &mut self,
         turn: &mut Turn<'_>,
-        bind: SocketAddr,
+        (bind, slot): (SocketAddr, usize),
         socket: Arc<OwnedFd>,
         door: &DoorKey,
     ) {
@@ -280,7 +307,7 @@ impl Udp {
         if self.replies.capacity() == 0 {
             self.inbox = Batch::new();
             self.outbox = Batch::new();
-            self.sender = Sender::new(SLOTS);
+            self.sender = Outbox::new(SLOTS);
             self.replies.reserve(SLOTS);
         }
         let vacant = self.entrances.vacant_entry();
@@ -297,6 +324,7 @@ impl Udp {
         }
         vacant.insert(Entrance {
             bind,
+            slot,
             socket,
             door,
             queued: false,

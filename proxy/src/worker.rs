@@ -103,6 +103,8 @@ pub(crate) struct Shared {
     /// Connections of QUIC and where they live.
     pub(crate) connections: udp::quic::Connections,
     pub(crate) workers: u32,
+    /// A predecessor's flows of UDP are to come, and no datagram is read before.
+    pub(crate) awaits_datagrams: bool,
     /// The edge ends.
     pub(crate) stopped: AtomicBool,
 }
@@ -207,6 +209,7 @@ impl Worker {
         now: Instant,
     ) -> Self {
         let budget = Budget::new(now, shared.workers);
+        let udp = Udp::new(now, shared.awaits_datagrams);
         Self {
             poll,
             shared,
@@ -226,7 +229,7 @@ impl Worker {
             again: Vec::new(),
             accept_paused: false,
             next_id: first_id(index),
-            udp: Udp::new(now),
+            udp,
             generation: 0,
             seen_generation: 0,
             ended: false,

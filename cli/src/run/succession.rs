@@ -24,7 +24,8 @@ pub(super) async fn take_over(
     takeover: Takeover,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let until = Instant::now() + FIRST_RESULTS;
+    let began = Instant::now();
+    let until = began + FIRST_RESULTS;
     while !edge.control.has_first_results() && Instant::now() < until {
         tokio::select! {
             () = sleep(DRAIN_LOOK) => {}
@@ -34,11 +35,19 @@ pub(super) async fn take_over(
             },
         }
     }
+    if !edge.control.has_first_results() {
+        warn!(waited = ?FIRST_RESULTS, "taking over before every endpoint that the predecessor knew nothing of has been asked");
+    }
+    let probed = began.elapsed();
     takeover.ready().await?;
+    let going = began.elapsed();
     edge.control.take_over().await;
     edge.take_store().await?;
     edge.open();
+    let open = began.elapsed();
     takeover.serving().await?;
+    // Since the beginning, so that a slow upgrade says by itself what it waited for.
+    info!(?probed, ?going, ?open, farewell = ?began.elapsed(), "took over");
     notify::main_pid(std::process::id());
     let within = edge.control.config().upgrade_drain;
     takeover.take_flows(edge.estate(), within);
@@ -71,7 +80,7 @@ pub(super) async fn finish(mut edge: Assembly, successor: Successor, signals: &m
         flows = edge.active_flows(),
         "handed over: nothing new here, what is there finishes"
     );
-    let mut giving = successor.with_flows().then(|| {
+    let mut giving = successor.wants_flows().then(|| {
         let estate = edge.estate();
         spawn_blocking(move || give_flows(&estate, &successor, deadline))
     });

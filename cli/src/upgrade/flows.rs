@@ -12,6 +12,7 @@ use portolan_proxy::{HandedFlow, HandedPipe};
 use tracing::{info, warn};
 
 use super::STEP;
+use super::datagrams::{give_datagrams, take_datagrams};
 use super::message::{FlowItem, Message, PipeItem};
 use super::offer::Successor;
 use super::wire::{Frame, MOST_DESCRIPTORS, Wire, invalid};
@@ -26,9 +27,22 @@ const BATCH_BYTES: usize = 16 << 20;
 /// How often flows that are still connecting are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Gives all flows away: the established ones at once, the others as soon as they are. Ends when none is left, when `until` has come,
-/// or when the successor takes no more; then what is left stays here.
+/// Gives away what the successor wants: flows of UDP first, since datagrams wait for them.
 pub(crate) fn give_flows(estate: &Estate, successor: &Successor, until: Instant) {
+    if successor.datagrams
+        && let Err(error) = give_datagrams(estate, &successor.wire)
+    {
+        warn!(%error, flows = estate.active_flows(), "not all flows of UDP were handed over; the rest finishes here");
+        return;
+    }
+    if successor.with_flows {
+        give_streams(estate, successor, until);
+    }
+}
+
+/// Gives all flows of TCP away: the established ones at once, the others as soon as they are. Ends when none is left, when `until` has
+/// come, or when the successor takes no more; then what is left stays here.
+fn give_streams(estate: &Estate, successor: &Successor, until: Instant) {
     let began = Instant::now();
     let mut given = 0;
     let outcome = give_all(estate, &successor.wire, until, &mut given);
@@ -103,9 +117,20 @@ pub(super) fn give(wire: &Wire, batch: Vec<HandedFlow>) -> Result<(), Untaken> {
     Err(Untaken { error, flows })
 }
 
-/// Takes what the predecessor gives until it has no more.
-pub(super) fn take_flows(estate: &Estate, wire: &Wire, within: Duration) -> io::Result<usize> {
+/// Takes what the predecessor gives until it has no more: flows of UDP, and those of TCP if they were asked for.
+pub(super) fn take_flows(
+    estate: &Estate,
+    wire: &Wire,
+    (datagrams, streams): (bool, bool),
+    within: Duration,
+) -> io::Result<usize> {
+    if datagrams {
+        take_datagrams(estate, wire, within)?;
+    }
     let mut taken = 0;
+    if !streams {
+        return Ok(taken);
+    }
     loop {
         let Frame {
             message,
@@ -256,7 +281,7 @@ impl PipeItem {
 }
 
 /// A word that only a newer release has says no more than that there was a pick.
-fn reason(word: &str) -> PickReason {
+pub(super) fn reason(word: &str) -> PickReason {
     let known = [
         PickReason::Nearest,
         PickReason::Dial,
@@ -264,6 +289,7 @@ fn reason(word: &str) -> PickReason {
         PickReason::FailOpen,
         PickReason::Retry,
         PickReason::Hedge,
+        PickReason::Connection,
     ];
     let found = known.into_iter().find(|reason| reason.as_str() == word);
     found.unwrap_or(PickReason::Nearest)

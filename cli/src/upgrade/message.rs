@@ -50,6 +50,18 @@ pub(super) enum Message {
     },
     /// There are no more of them.
     FlowsEnd,
+    /// Live flows of UDP, a descriptor each: the socket toward the endpoint.
+    Datagrams {
+        /// In the order of the descriptors.
+        items: Vec<DatagramItem>,
+    },
+    /// Where connections of QUIC live; by what they are known is in the blob.
+    Connections {
+        /// What entries of the blob point at.
+        homes: Vec<HomeItem>,
+    },
+    /// There is no more of UDP.
+    DatagramsEnd,
 }
 
 impl Message {
@@ -77,6 +89,9 @@ pub(super) struct Hello {
     /// Whether it wants the live flows.
     #[serde(default)]
     pub(super) with_flows: bool,
+    /// Whether it takes the live flows of UDP, and reads no datagram before it has them.
+    #[serde(default)]
+    pub(super) datagrams: bool,
 }
 
 /// Who answers.
@@ -92,6 +107,9 @@ pub(super) struct Welcome {
     /// Its own predecessors that still finish their flows.
     #[serde(default)]
     pub(super) draining: Vec<ProcessId>,
+    /// Whether it gives its live flows of UDP.
+    #[serde(default)]
+    pub(super) datagrams: bool,
 }
 
 /// What a socket is for.
@@ -156,4 +174,39 @@ pub(super) struct PipeItem {
     /// How many bytes of the blob are its.
     pub(super) kept: usize,
     pub(super) ours: usize,
+}
+
+/// A live flow of UDP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DatagramItem {
+    pub(super) id: u64,
+    pub(super) bind: SocketAddr,
+    pub(super) slot: usize,
+    pub(super) client: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) accelerator: String,
+    #[serde(default)]
+    pub(super) declared: Option<(SocketAddr, SocketAddr)>,
+    pub(super) region: String,
+    pub(super) endpoint: String,
+    pub(super) endpoint_addr: SocketAddr,
+    pub(super) age: Duration,
+    pub(super) at_endpoint: Duration,
+    #[serde(default)]
+    pub(super) heard: Option<Duration>,
+    pub(super) attempts: u8,
+    pub(super) reason: String,
+    pub(super) confirmed: bool,
+    #[serde(default)]
+    pub(super) connection: Vec<u8>,
+    pub(super) bytes: (u64, u64),
+    pub(super) packets: (u64, u64),
+}
+
+/// Where connections of QUIC live.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct HomeItem {
+    pub(super) accelerator: String,
+    pub(super) port: u16,
+    pub(super) endpoint: SocketAddr,
 }

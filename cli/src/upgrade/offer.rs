@@ -178,6 +178,7 @@ impl Desk {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: ProcessId::own(),
             draining,
+            datagrams: true,
         };
         wire.say(&Message::Welcome(welcome), STEP)?;
         self.give_sockets(&wire)?;
@@ -186,6 +187,7 @@ impl Desk {
         let successor = Successor {
             process: hello.process,
             with_flows: hello.with_flows,
+            datagrams: hello.datagrams,
             wire: Arc::new(wire),
             _turn: turn,
         };
@@ -275,7 +277,8 @@ impl Drop for Turn {
 pub(crate) struct Successor {
     pub(super) wire: Arc<Wire>,
     process: ProcessId,
-    with_flows: bool,
+    pub(super) with_flows: bool,
+    pub(super) datagrams: bool,
     _turn: Turn,
 }
 
@@ -285,9 +288,9 @@ impl Successor {
         self.process.pid
     }
 
-    /// Whether it wants the live flows.
-    pub(crate) fn with_flows(&self) -> bool {
-        self.with_flows
+    /// Whether it wants any live flows.
+    pub(crate) fn wants_flows(&self) -> bool {
+        self.with_flows || self.datagrams
     }
 
     /// Lets it serve. After an error it does not, and ends.

@@ -32,6 +32,8 @@ pub(crate) struct Takeover {
     predecessor: ProcessId,
     draining: Vec<ProcessId>,
     with_flows: bool,
+    /// It gives its flows of UDP.
+    datagrams: bool,
 }
 
 /// What a predecessor gave.
@@ -135,6 +137,7 @@ pub(crate) fn ask(
         version,
         process,
         mut draining,
+        datagrams,
     } = welcome;
     info!(pid = process.pid, version, "taking over");
     match receive_all(&wire) {
@@ -145,6 +148,7 @@ pub(crate) fn ask(
                 predecessor: process,
                 draining,
                 with_flows,
+                datagrams,
             };
             Ok(Some((takeover, inherited)))
         }
@@ -162,6 +166,7 @@ fn greet(wire: &Wire, with_flows: bool) -> io::Result<Welcome> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: ProcessId::own(),
         with_flows,
+        datagrams: true,
     };
     wire.say(&Message::Hello(hello), STEP)?;
     let heard = wire.receive(STEP)?.message;
@@ -254,15 +259,25 @@ impl Takeover {
         .with_context(|| format!("pid {} serves on", self.predecessor.pid))
     }
 
-    /// Takes the live flows over, if they were asked for, beside everything else.
+    /// Takes the live flows over beside everything else: those of UDP, and those of TCP if they were asked for.
     pub(crate) fn take_flows(self, estate: Estate, within: Duration) {
-        if !self.with_flows {
-            return;
-        }
         let Takeover {
-            wire, predecessor, ..
+            wire,
+            predecessor,
+            draining: _,
+            with_flows,
+            datagrams,
         } = self;
-        let taking = move || match take_flows(&estate, &wire, within) {
+        if !datagrams {
+            estate.go_on_with_datagrams();
+            if !with_flows {
+                return;
+            }
+        }
+        let without = estate.clone();
+        let wanted = (datagrams, with_flows);
+        let taking = move || match take_flows(&estate, &wire, wanted, within) {
+            Ok(_) if !with_flows => {}
             Ok(flows) => info!(flows, pid = predecessor.pid, "live flows were taken over"),
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 info!(
@@ -275,6 +290,7 @@ impl Takeover {
         // Its own thread, since nobody waits for it: this process may end before the last flow has come.
         if let Err(error) = thread::Builder::new().name("flows".into()).spawn(taking) {
             warn!(%error, "live flows stay with the predecessor");
+            without.go_on_with_datagrams();
         }
     }
 }

@@ -28,6 +28,7 @@ fn hello() -> Message {
         version: "1".into(),
         process: ProcessId::own(),
         with_flows: true,
+        datagrams: true,
     })
 }
 
@@ -124,6 +125,49 @@ fn a_newer_release_may_say_more() {
     assert_eq!((hello.protocol, hello.with_flows), (7, false));
     let item: SocketItem = serde_json::from_str(r#"{"kind":"telegraph"}"#).unwrap();
     assert_eq!(item.kind, SocketKind::Unknown);
+}
+
+#[test]
+fn an_older_release_may_say_less() {
+    let hello = r#"{"message":"hello","protocol":1,"process":{"pid":1,"started":2}}"#;
+    let Message::Hello(hello) = serde_json::from_str(hello).unwrap() else {
+        panic!("a hello");
+    };
+    // It takes no flows of UDP, so it is given none, and they end here.
+    assert!(!hello.datagrams && !hello.with_flows);
+    let welcome = r#"{"message":"welcome","protocol":1,"process":{"pid":1,"started":2}}"#;
+    let Message::Welcome(welcome) = serde_json::from_str(welcome).unwrap() else {
+        panic!("a welcome");
+    };
+    // It gives none, so none are waited for.
+    assert!(!welcome.datagrams);
+    let state = r#"{"message":"state","known":{"health":[],"names":[]}}"#;
+    let Message::State { known } = serde_json::from_str(state).unwrap() else {
+        panic!("a state");
+    };
+    assert!(known.orders.is_empty());
+}
+
+#[test]
+fn connections_arrive_as_they_were() {
+    let connection = |port: u16, known_by| portolan_proxy::HandedConnection {
+        accelerator: portolan_config::units::AcceleratorName::new("shop"),
+        port,
+        known_by,
+        endpoint: "192.0.2.9:443".parse().unwrap(),
+    };
+    let client = portolan_proxy::KnownBy::Client("2001:db8::1".parse().unwrap());
+    let known = vec![
+        connection(1, portolan_proxy::KnownBy::Id(vec![1, 2, 3, 4])),
+        connection(2, portolan_proxy::KnownBy::Id(vec![9; 20])),
+        connection(1, client),
+    ];
+    let (homes, blob) = datagrams::pack(&known);
+    assert_eq!(homes.len(), 2);
+    let back = datagrams::unpack_connections(&homes, &blob).unwrap();
+    assert_eq!(back, known);
+    assert!(datagrams::unpack_connections(&homes, &blob[1..]).is_err());
+    assert!(datagrams::unpack_connections(&homes[..1], &blob).is_err());
 }
 
 /// A client's and an endpoint's connection, and their other ends.

@@ -36,6 +36,8 @@ struct Bound {
     door: DoorKey,
     /// In the order of the workers; kept to be handed to a successor.
     sockets: Vec<Arc<OwnedFd>>,
+    /// The worker of the first of them.
+    first: usize,
     /// Why it does not listen; nothing is listed of a family that this host does not have.
     error: Option<Fault>,
 }
@@ -87,6 +89,12 @@ impl Binds {
             }
         }
         Ok(sockets)
+    }
+
+    /// The worker that a flow's datagrams meet that come in by this socket of an address.
+    pub(crate) fn worker_of(&self, bind: SocketAddr, slot: usize, workers: usize) -> usize {
+        let first = self.bound.get(&bind).map_or(0, |bound| bound.first);
+        (first + slot) % workers
     }
 
     /// Whether a successor has been given the sockets, and reads them.
@@ -156,6 +164,7 @@ impl Binds {
             let bound = Bound {
                 door,
                 sockets,
+                first,
                 error,
             };
             self.bound.insert(*bind, bound);
@@ -171,12 +180,14 @@ fn open(
     workers: usize,
     tell: &mut impl FnMut(usize, Command),
 ) {
-    for (index, socket) in sockets.iter().enumerate() {
-        let (socket, door) = (Arc::clone(socket), door.clone());
-        tell(
-            (first + index) % workers,
-            Command::Open { bind, socket, door },
-        );
+    for (slot, socket) in sockets.iter().enumerate() {
+        let command = Command::Open {
+            bind,
+            slot,
+            socket: Arc::clone(socket),
+            door: door.clone(),
+        };
+        tell((first + slot) % workers, command);
     }
 }
 

@@ -63,7 +63,7 @@ enum After {
 impl Udp {
     /// Reads what waits at a listening socket, up to a turn's share.
     pub(super) fn read_entrance(&mut self, turn: &mut Turn<'_>, key: usize) {
-        if self.handed {
+        if self.handed || self.held {
             return;
         }
         let mut inbox = std::mem::take(&mut self.inbox);

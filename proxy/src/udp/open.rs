@@ -240,7 +240,7 @@ impl Udp {
         Err(DropCause::NoEndpoint)
     }
 
-    fn path_to(
+    pub(super) fn path_to(
         &mut self,
         listener: &Arc<ListenerSnapshot>,
         candidate: &Candidate,
@@ -267,6 +267,11 @@ impl Udp {
         let stats = &flow.carried.path.route.stats;
         stats.active_flows.fetch_add(1, Relaxed);
         stats.total_flows.fetch_add(1, Relaxed);
+        self.hold(turn, id, socket)
+    }
+
+    /// Gives a flow its socket.
+    pub(super) fn hold(&mut self, turn: &Turn<'_>, id: FlowId, socket: OwnedFd) -> io::Result<()> {
         let slot = id as usize;
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
@@ -400,7 +405,7 @@ impl Udp {
 
 /// A listener's name over all generations: the address of its counters.
 pub(super) fn name_of(door: &Door) -> usize {
-    Arc::as_ptr(&door.stats) as usize
+    super::quic::name_of(&door.stats)
 }
 
 /// Where a connection lives, as a candidate; `None` when that is gone or down.

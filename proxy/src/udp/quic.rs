@@ -10,10 +10,13 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use portolan_config::snapshot::AddressId;
+use portolan_config::stats::ListenerStats;
+
+use super::handover::KnownBy;
 
 /// The longest id of the versions that there are (RFC 9000 §17.2); RFC 8999 allows 255.
 const LONGEST: usize = 20;
@@ -50,6 +53,34 @@ impl Id {
             len: id.len() as u8,
             bytes,
         }
+    }
+
+    /// What a predecessor knew a connection by; `None` for what it cannot have been.
+    pub(crate) fn of(listener: usize, known_by: &KnownBy) -> Option<Self> {
+        match known_by {
+            KnownBy::Id(id) if (SHORTEST..=LONGEST).contains(&id.len()) => {
+                Some(Self::connection(listener, id))
+            }
+            KnownBy::Id(_) => None,
+            KnownBy::Client(ip) => Some(Self::client(listener, (*ip).into())),
+        }
+    }
+
+    /// Its listener's name.
+    pub(crate) fn listener(&self) -> usize {
+        self.listener
+    }
+
+    /// What it is, without its listener.
+    pub(crate) fn known_by(&self) -> KnownBy {
+        if self.len == CLIENT {
+            let (octets, _) = self
+                .bytes
+                .split_first_chunk::<16>()
+                .expect("an address fits into an id");
+            return KnownBy::Client(Ipv6Addr::from(*octets));
+        }
+        KnownBy::Id(self.bytes[..usize::from(self.len)].to_vec())
     }
 
     fn client(listener: usize, ip: IpAddr) -> Self {
@@ -113,6 +144,29 @@ impl Connections {
     /// Notes that the flow of an id lives.
     pub(crate) fn renew(&self, id: Id, home: Home, now: Instant) {
         self.put(id, home, now);
+    }
+
+    /// All that are known.
+    pub(crate) fn all(&self) -> Vec<(Id, Home)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let both = shard.young.iter().chain(&shard.old);
+            all.extend(both.map(|(id, home)| (*id, *home)));
+        }
+        all
+    }
+
+    /// Takes what a predecessor knew; what was learned since is newer.
+    pub(crate) fn recall(&self, id: Id, home: Home, now: Instant) {
+        if id.len != CLIENT {
+            self.lengths.fetch_or(1 << id.len, Relaxed);
+        }
+        self.with(id, now, |shard| {
+            if !shard.young.contains_key(&id) {
+                shard.put(id, home);
+            }
+        });
     }
 
     /// Where a client's packet belongs that is of no flow.
@@ -181,6 +235,11 @@ impl Shard {
         self.put(id, home);
         Some(home)
     }
+}
+
+/// A listener's name over all generations: the address of its counters.
+pub(crate) fn name_of(stats: &Arc<ListenerStats>) -> usize {
+    Arc::as_ptr(stats) as usize
 }
 
 /// The source connection id of a packet with a long header. Version negotiation, version 0, names none of the endpoint's own.

@@ -207,6 +207,11 @@ impl<C> Table<C> {
         }
     }
 
+    /// Whether [`Table::confirm`] was said of it.
+    pub(crate) fn is_confirmed(&self, id: FlowId) -> bool {
+        self.get(id).is_some_and(|flow| flow.confirmed)
+    }
+
     /// Notes that the client goes on after it was answered: whoever it is gets what is sent to it.
     pub(crate) fn confirm(&mut self, id: FlowId) {
         if let Some(flow) = self.flows.get_mut(id as usize)
