@@ -23,7 +23,7 @@ use crate::compile::{self, Inputs, Touched};
 use crate::drains::{self, Drain, Drains};
 use crate::event::EventKind;
 use crate::handle::{Published, Shared};
-use crate::handover::{Inheritance, KnownName};
+use crate::handover::{Inheritance, KnownName, KnownOrder};
 use crate::health_view::{self, HealthTable};
 use crate::layout::{Layout, ListenerLayout, Resolved, Surroundings};
 use crate::order::{Distance, Order};
@@ -56,6 +56,8 @@ pub(crate) struct Core {
     health: Arc<HealthTable>,
     /// By the index of the layout's listener.
     orders: Vec<Order>,
+    /// A predecessor's, until their listeners take them up.
+    recalled_orders: Vec<KnownOrder>,
     verdicts: Verdicts,
     touched: Touched,
     snapshot: Arc<Snapshot>,
@@ -73,6 +75,7 @@ pub(crate) struct Beginning {
     pub(crate) drains: Drains,
     pub(crate) state_warnings: Vec<String>,
     pub(crate) known_names: Vec<KnownName>,
+    pub(crate) known_orders: Vec<KnownOrder>,
 }
 
 /// Answers the layout's questions from names and drains.
@@ -103,6 +106,7 @@ impl Core {
             drains,
             state_warnings,
             known_names,
+            known_orders,
         } = beginning;
         let mut core = Core {
             shared,
@@ -120,6 +124,7 @@ impl Core {
             target_index: HashMap::new(),
             health: Arc::default(),
             orders: Vec::new(),
+            recalled_orders: known_orders,
             verdicts: Verdicts::new(),
             touched: Touched::Everything,
             snapshot: Arc::default(),
@@ -243,7 +248,22 @@ impl Core {
         Inheritance {
             health: self.checker.known(),
             names: self.names.known(now),
+            orders: self.known_orders(now),
         }
+    }
+
+    fn known_orders(&self, now: Instant) -> Vec<KnownOrder> {
+        let both = self.layout.listeners.iter().zip(&self.orders);
+        let known = both.map(|(listener, order)| {
+            let (groups, nearer) = order.known(now);
+            KnownOrder {
+                accelerator: listener.accelerator.to_string(),
+                listener: listener.label.to_string(),
+                groups,
+                nearer,
+            }
+        });
+        known.collect()
     }
 
     /// Takes drains of a predecessor into force.
@@ -403,24 +423,26 @@ impl Core {
         self.target_index = new.targets.iter().cloned().zip(0..).collect();
         let old = std::mem::replace(&mut self.layout, Arc::new(new));
         let old_health = std::mem::replace(&mut self.health, Arc::new(health));
-        self.carry_orders(&old);
+        self.carry_orders(&old, now);
         self.touched = Touched::Everything;
         self.follow_left(&old, now);
         self.follow_stayed(&old, &old_health, now);
         self.rank_all(now);
     }
 
-    fn carry_orders(&mut self, old: &Layout) {
+    fn carry_orders(&mut self, old: &Layout, now: Instant) {
         let by_listener = old
             .listeners
             .iter()
             .map(|listener| Arc::as_ptr(&listener.stats));
         let mut orders: HashMap<_, Order> =
             by_listener.zip(std::mem::take(&mut self.orders)).collect();
-        let listeners = self.layout.listeners.iter();
-        self.orders = listeners
-            .map(|l| orders.remove(&Arc::as_ptr(&l.stats)).unwrap_or_default())
-            .collect();
+        let recalled = &mut self.recalled_orders;
+        let mut of = |listener: &ListenerLayout| {
+            let carried = orders.remove(&Arc::as_ptr(&listener.stats));
+            carried.unwrap_or_else(|| recall(recalled, listener, now))
+        };
+        self.orders = self.layout.listeners.iter().map(&mut of).collect();
     }
 
     fn rank_all(&mut self, now: Instant) {
@@ -528,6 +550,20 @@ fn distances(listener: &ListenerLayout, health: &HealthTable) -> Vec<Distance> {
         }
     });
     groups.collect()
+}
+
+/// The order that a predecessor had for a listener, or none.
+fn recall(recalled: &mut Vec<KnownOrder>, listener: &ListenerLayout, now: Instant) -> Order {
+    let is_its = |known: &KnownOrder| {
+        known.accelerator == listener.accelerator.as_str() && known.listener == *listener.label
+    };
+    match recalled.iter().position(is_its) {
+        Some(index) => {
+            let KnownOrder { groups, nearer, .. } = recalled.swap_remove(index);
+            Order::recalled(groups, nearer, now)
+        }
+        None => Order::default(),
+    }
 }
 
 /// Every name that a configuration wants resolved.

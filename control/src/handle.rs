@@ -71,7 +71,11 @@ impl Controller {
         } = options;
         let now = Instant::now();
         let succeeds = predecessor.is_some();
-        let Inheritance { health, names } = predecessor.unwrap_or_default();
+        let Inheritance {
+            health,
+            names,
+            orders,
+        } = predecessor.unwrap_or_default();
         let checker = Arc::new(Checker::start(
             &Handle::current(),
             CheckerOptions {
@@ -122,6 +126,7 @@ impl Controller {
             drains,
             state_warnings,
             known_names: names,
+            known_orders: orders,
         };
         tokio::spawn(task::run(Core::new(beginning, now), drivers));
         ControlHandle { shared, commands }

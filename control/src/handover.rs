@@ -1,4 +1,4 @@
-//! What a controller knows that its successor must not have to find out again: health and resolved names. Drains go by the state
+//! What a controller knows that its successor must not have to find out again: health, resolved names, and the order of groups. Drains go by the state
 //! file, which one process writes at a time: the old one until it has handed over, the new one from then on.
 
 use std::net::IpAddr;
@@ -17,6 +17,33 @@ pub struct Inheritance {
     /// Of every name that is resolved.
     #[serde(default)]
     pub names: Vec<KnownName>,
+    /// Of every listener.
+    #[serde(default)]
+    pub orders: Vec<KnownOrder>,
+}
+
+/// The order of a listener's groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownOrder {
+    /// The accelerator.
+    pub accelerator: String,
+    /// The listener, as metrics name it: ports and protocol.
+    pub listener: String,
+    /// Nearest first.
+    pub groups: Vec<KnownGroup>,
+    /// For how long the first region has been nearer than the second, which is ranked before it.
+    pub nearer: Vec<(String, String, Duration)>,
+}
+
+/// A group in its order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownGroup {
+    /// Its region.
+    pub region: String,
+    /// What the operator said of its distance.
+    pub configured: Option<Duration>,
+    /// The distance that it is ranked by.
+    pub distance: Option<Duration>,
 }
 
 /// The last good answer for a name.

@@ -6,6 +6,8 @@ pub mod aws;
 mod compile;
 mod controller;
 pub mod data_plane;
+#[cfg(test)]
+mod deadline;
 mod drains;
 pub mod event;
 pub mod flow_log;
@@ -27,4 +29,4 @@ pub mod store;
 mod verdict;
 
 pub use handle::{ControlHandle, Controller, ControllerOptions};
-pub use handover::{Inheritance, KnownName};
+pub use handover::{Inheritance, KnownGroup, KnownName, KnownOrder};

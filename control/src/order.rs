@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use portolan_config::units::Region;
 
+use crate::handover::KnownGroup;
+
 /// How long a group must have been the nearer one before it overtakes.
 pub(crate) const OVERTAKE_AFTER: Duration = Duration::from_secs(30);
 
@@ -54,6 +56,52 @@ impl Order {
             self.place(index);
         }
         self.overtake(now);
+    }
+
+    /// What a successor should begin with: the groups, nearest first, and who has been nearer than one before it for how long.
+    pub(crate) fn known(&self, now: Instant) -> (Vec<KnownGroup>, Vec<(String, String, Duration)>) {
+        let groups = self.ranking.iter().map(|index| {
+            let Known {
+                region,
+                configured,
+                distance,
+            } = &self.groups[*index];
+            KnownGroup {
+                region: region.to_string(),
+                configured: *configured,
+                distance: *distance,
+            }
+        });
+        let nearer = self.nearer_since.iter().map(|((behind, front), since)| {
+            let span = now.saturating_duration_since(*since);
+            (behind.to_string(), front.to_string(), span)
+        });
+        (groups.collect(), nearer.collect())
+    }
+
+    /// Goes on where another process stopped.
+    pub(crate) fn recalled(
+        groups: Vec<KnownGroup>,
+        nearer: Vec<(String, String, Duration)>,
+        now: Instant,
+    ) -> Self {
+        let ago = |span: Duration| now.checked_sub(span).unwrap_or(now);
+        let groups: Vec<Known> = groups
+            .into_iter()
+            .map(|group| Known {
+                region: Region::new(group.region),
+                configured: group.configured,
+                distance: group.distance,
+            })
+            .collect();
+        let nearer = nearer
+            .into_iter()
+            .map(|(behind, front, span)| ((Region::new(behind), Region::new(front)), ago(span)));
+        Self {
+            ranking: (0..groups.len()).collect(),
+            groups,
+            nearer_since: nearer.collect(),
+        }
     }
 
     /// Indices into what the last update was given, nearest first.

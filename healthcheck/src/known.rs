@@ -38,6 +38,9 @@ pub struct KnownHealth {
     pub transitions: u64,
     /// While down: live flows raised it and a burst decided.
     pub by_burst: bool,
+    /// How long ago it went from UP to DOWN, oldest first.
+    #[serde(default)]
+    pub flap_ages: Vec<Duration>,
 }
 
 impl KnownHealth {
@@ -52,6 +55,7 @@ impl KnownHealth {
             last_ok,
             transitions,
             decided_by_burst,
+            flaps,
         } = health;
         let age = |at: &Instant| now.saturating_duration_since(*at);
         Self {
@@ -65,6 +69,7 @@ impl KnownHealth {
             last_ok_age: last_ok.as_ref().map(age),
             transitions: *transitions,
             by_burst: *decided_by_burst,
+            flap_ages: flaps.iter().map(age).collect(),
         }
     }
 
@@ -83,6 +88,7 @@ impl KnownHealth {
             last_ok: self.last_ok_age.map(ago),
             transitions: self.transitions,
             decided_by_burst: self.by_burst,
+            flaps: self.flap_ages.iter().copied().map(ago).collect(),
         })
     }
 }

@@ -121,7 +121,7 @@ impl Machine {
         }
     }
 
-    /// Goes on where another process stopped. What was counted towards a change, and flaps, are forgotten.
+    /// Goes on where another process stopped. What was counted towards a change is forgotten.
     pub(crate) fn recalled(thresholds: Thresholds, known: &AddressHealth) -> Self {
         Self {
             state: match known.state {
@@ -133,6 +133,7 @@ impl Machine {
             failure: known.failure.clone(),
             run_began: known.first_evidence,
             decided_by_burst: known.decided_by_burst,
+            flaps: known.flaps.iter().copied().take(FLAPS_REMEMBERED).collect(),
             ..Self::new(thresholds, known.since)
         }
     }
@@ -243,6 +244,11 @@ impl Machine {
         self.transitions += 1;
         self.failure = Some(failure);
         self.decided_by_burst = by_burst;
+    }
+
+    /// When it went from UP to DOWN, oldest first.
+    pub(crate) fn flaps(&self) -> Vec<Instant> {
+        self.flaps.iter().copied().collect()
     }
 
     /// Results come out of order, so the run begins with the earliest, not with the first to come.

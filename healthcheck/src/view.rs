@@ -37,6 +37,8 @@ pub struct AddressHealth {
     pub transitions: u64,
     /// While down: live flows raised it and a burst decided, not the check.
     pub decided_by_burst: bool,
+    /// When it last went from UP to DOWN, oldest first: many of them slow its way up.
+    pub flaps: Vec<Instant>,
 }
 
 impl AddressHealth {
@@ -57,6 +59,7 @@ impl AddressHealth {
             last_ok: None,
             transitions: u64::from(up),
             decided_by_burst: false,
+            flaps: Vec::new(),
         }
     }
 

@@ -40,6 +40,16 @@ impl Case {
         names.collect::<Vec<_>>().join(" ")
     }
 
+    /// The same in another process.
+    fn succeeded(&self) -> Case {
+        let (groups, nearer) = self.order.known(self.now);
+        let now = self.now + Duration::from_secs(1000);
+        Case {
+            order: Order::recalled(groups, nearer, now),
+            now,
+        }
+    }
+
     fn pass(&mut self, seconds: u64) -> &mut Case {
         self.now += Duration::from_secs(seconds);
         self
@@ -160,4 +170,16 @@ fn regions_come_and_go() {
     assert_eq!(case.measure(&[("n", 0), ("b", 40), ("a", 20)]), "a b n");
     assert_eq!(case.measure(&[("n", 5), ("b", 40)]), "n b");
     assert_eq!(case.measure(&[]), "");
+}
+
+#[test]
+fn a_successor_goes_on_with_order_and_patience() {
+    let mut case = Case::new();
+    assert_eq!(case.measure(&[("a", 10), ("b", 20)]), "a b");
+    case.pass(5).measure(&[("a", 90), ("b", 20)]);
+    let mut case = case.pass(20).succeeded();
+    // As little is known of distances as a process knows that has just begun.
+    assert_eq!(case.measure(&[("a", 0), ("b", 0)]), "a b");
+    assert_eq!(case.pass(9).measure(&[("a", 90), ("b", 20)]), "a b");
+    assert_eq!(case.pass(1).measure(&[("a", 90), ("b", 20)]), "b a");
 }

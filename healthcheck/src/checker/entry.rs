@@ -248,6 +248,7 @@ impl Entry {
             last_ok: self.last_ok,
             transitions: self.machine.transitions(),
             decided_by_burst: self.machine.decided_by_burst(),
+            flaps: self.machine.flaps(),
         }
     }
 }

@@ -16,6 +16,7 @@ fn down(now: Instant, wall: SystemTime) -> AddressHealth {
         last_ok: Some(now - ms(8000)),
         transitions: 4,
         decided_by_burst: false,
+        flaps: vec![now - ms(60_000), now - ms(5000)],
     }
 }
 

@@ -1,8 +1,12 @@
 //! The machine's table, row by row, and what must hold whatever comes.
 
+use std::time::SystemTime;
+
+use portolan_config::model::Probe;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fixture::{check, target};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const FAST: Duration = Duration::from_millis(200);
@@ -227,6 +231,22 @@ fn the_way_up_doubles_from_the_third_flap_and_ends_at_a_minute() {
     let passes: Vec<u32> = (0..9).map(|_| bench.flap()).collect();
     // A minute is 300 passes 200 ms apart.
     assert_eq!(passes, [3, 3, 6, 12, 24, 48, 96, 192, 300]);
+}
+
+#[test]
+fn another_process_remembers_the_flaps() {
+    let mut bench = Bench::new(3, 1);
+    bench.on(Input::Pass);
+    let passes: Vec<u32> = (0..3).map(|_| bench.flap()).collect();
+    assert_eq!(passes, [3, 3, 6]);
+    let target = target("192.0.2.1:80".parse().unwrap(), check(Probe::Tcp));
+    let known = AddressHealth {
+        state: bench.machine.state(),
+        flaps: bench.machine.flaps(),
+        ..AddressHealth::initial(&target, bench.now, SystemTime::now())
+    };
+    bench.machine = Machine::recalled(thresholds(3, 1), &known);
+    assert_eq!(bench.flap(), 12);
 }
 
 #[test]
