@@ -169,6 +169,7 @@ fn health_of(state: HealthState, rtt_micros: u64) -> AddressHealth {
         last_ok: None,
         transitions: 1,
         decided_by_burst: false,
+        flaps: Vec::new(),
     }
 }
 
@@ -205,6 +206,61 @@ fn only_touched_groups_are_looked_at() {
     assert!(case.compile_touched(&touched));
     assert_eq!(case.endpoint("a").health, HealthState::Unknown);
     assert_eq!(case.endpoint("d").health, HealthState::Up);
+}
+
+/// Listeners with a group of ten endpoints each, numbered through from 10.0.0.0 on.
+fn many(listeners: usize) -> String {
+    let mut text = "[[accelerator]]\nname = \"shop\"\naddresses = [\"127.0.0.1\"]\n".to_owned();
+    for listener in 0..listeners {
+        let endpoint = |number: usize| {
+            let ip = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number as u32);
+            format!("{{ id = \"{ip}\", address = \"{ip}\" }}")
+        };
+        let endpoints: Vec<_> = (listener * 10..listener * 10 + 10).map(endpoint).collect();
+        text += &format!(
+            "[[accelerator.listener]]\nprotocol = \"TCP\"\nports = [{}]\n\
+             [[accelerator.listener.endpoint_group]]\nregion = \"eu\"\nendpoints = [{}]\n",
+            20_000 + listener,
+            endpoints.join(", ")
+        );
+    }
+    text
+}
+
+#[test]
+fn one_change_among_ten_thousand_endpoints_compiles_one_group() {
+    const LISTENERS: usize = 1000;
+    const CHANGED: usize = 500;
+    let mut case = Case::new(&many(LISTENERS));
+    case.compile();
+    let mut touched = Touched::nothing();
+    touched.add(CHANGED, 0);
+    let mut took = Vec::new();
+    for round in 0..21 {
+        let groups = |case: &Case| {
+            let listeners = case.snapshot.listeners.iter();
+            listeners
+                .map(|l| Arc::clone(&l.groups[0]))
+                .collect::<Vec<_>>()
+        };
+        let before = groups(&case);
+        let states = [HealthState::Up, HealthState::Down];
+        case.set("10.0.19.140", states[round % 2], 800);
+        let began = Instant::now();
+        assert!(case.compile_touched(&touched));
+        took.push(began.elapsed());
+        for (index, (new, old)) in groups(&case).iter().zip(&before).enumerate() {
+            assert_eq!(Arc::ptr_eq(new, old), index != CHANGED);
+        }
+    }
+    took.sort();
+    println!(
+        "one change among {} endpoints: compiled in {:?}, at most {:?}",
+        LISTENERS * 10,
+        took[10],
+        took[20]
+    );
+    assert!(took[10] < std::time::Duration::from_millis(25), "{took:?}");
 }
 
 #[test]

@@ -9,8 +9,9 @@ use portolan_config::signal::SignalKind;
 use portolan_config::snapshot::{Fate, Verdict};
 use tokio::net::TcpListener;
 
-use self::bench::{Bench, Listening, PATIENCE, config, request};
+use self::bench::{Bench, Listening, config, request};
 use super::*;
+use crate::deadline::PATIENCE;
 use crate::handle::{DrainError, DrainRequest, ReloadError, UndrainRequest};
 use crate::resolve::driver::tests::{Zone, name_server};
 

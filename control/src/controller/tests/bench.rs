@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use portolan_config::explain::Explanation;
 use portolan_config::file;
@@ -17,10 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::data_plane::{Binding, DataPlane};
+use crate::deadline;
 use crate::handle::{ControlHandle, Controller, ControllerOptions, DrainRequest};
-
-/// Longer than anything here takes on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 pub(super) struct Recorder {
@@ -187,15 +184,7 @@ impl Bench {
     }
 
     pub(super) async fn until(&self, what: &str, condition: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !condition() {
-            assert!(
-                Instant::now() < deadline,
-                "not within {PATIENCE:?}: {what}; {:#?}",
-                self.control.state()
-            );
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        deadline::until(what, condition, || format!("{:#?}", self.control.state())).await;
     }
 }
 
