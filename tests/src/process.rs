@@ -90,6 +90,15 @@ impl Process {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Descriptors that it has open.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        open.expect("the process runs").count()
+    }
+
     /// Memory of its own, without mapped files, in bytes.
     ///
     /// # Panics

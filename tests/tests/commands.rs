@@ -114,3 +114,42 @@ async fn status_and_why_say_what_happens() {
     let why = String::from_utf8_lossy(&why.stdout).into_owned();
     assert!(why.contains("near") && why.contains("far"), "{why}");
 }
+
+/// The unit as it is shipped, but for what is not installed here: the program at its path, and the manual.
+fn unit_here(folder: &std::path::Path) -> std::path::PathBuf {
+    let shipped = binary::root().join("packaging/portolan.service");
+    let shipped = std::fs::read_to_string(shipped).expect("it is shipped");
+    let program = binary::portolan().display().to_string();
+    let lines = shipped
+        .lines()
+        .filter(|line| !line.starts_with("Documentation="));
+    let unit = lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("/usr/bin/portolan", &program);
+    let path = folder.join("portolan.service");
+    std::fs::write(&path, unit).expect("the folder is writable");
+    path
+}
+
+#[test]
+fn systemd_takes_the_unit_and_finds_it_hardened() {
+    let analyze = |arguments: &[&str], unit: &std::path::Path| {
+        let mut command = Command::new("systemd-analyze");
+        command.args(arguments).arg(unit).output()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let unit = unit_here(folder.path());
+    let Ok(verified) = analyze(&["verify"], &unit) else {
+        println!("skipped: no systemd-analyze here");
+        return;
+    };
+    let said = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && said.is_empty(), "{said}");
+    // Exposure in tenths; 30 is what systemd calls OK.
+    let asked = ["security", "--offline=true", "--threshold=30", "--no-pager"];
+    let judged = analyze(&asked, &unit).unwrap();
+    let said = String::from_utf8_lossy(&judged.stdout);
+    println!("{}", said.lines().last().unwrap_or_default());
+    assert!(judged.status.success(), "{said}");
+}

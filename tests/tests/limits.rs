@@ -121,6 +121,54 @@ async fn a_source_at_its_cap_is_refused_whichever_worker_it_meets_and_others_are
 }
 
 #[tokio::test]
+async fn a_sources_count_goes_with_its_flows_to_another_process() {
+    let (mut edge, _endpoint, at) = limited("max_flows_per_source = 10", "").await;
+    let greedy = place::client();
+    let mut living = callers(at, greedy, 10).await;
+    let mut old = edge.upgrade(&["--with-flows"]).await;
+    assert!(old.end(PATIENCE).await.success());
+    until("all flows are there", PATIENCE, async || {
+        edge.endpoint("a").await["active_flows"] == 10
+    })
+    .await;
+    refused(at, greedy).await;
+    assert_eq!(hits(&edge, "max_flows_per_source").await, 1);
+    all_are_served(&mut living).await;
+    living.pop();
+    until("there is room again", PATIENCE, async || {
+        edge.endpoint("a").await["active_flows"] == 9
+    })
+    .await;
+    callers(at, greedy, 1).await;
+}
+
+/// A caller whose PROXY header names another source, as a load balancer in front would.
+async fn caller_for(at: SocketAddr, source: &str) -> std::io::Result<Caller> {
+    let mut stream = connect_from(place::client(), at).await?;
+    let header = format!("PROXY TCP6 {source} 2001:db8::ffff 4321 80\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, header.as_bytes()).await?;
+    let mut caller = Caller::over(stream)?;
+    caller.ask("x").await?;
+    Ok(caller)
+}
+
+#[tokio::test]
+async fn the_addresses_of_one_ipv6_64_are_one_source() {
+    let trusting = "accept_proxy = { from = [\"127.0.0.0/8\"] }";
+    let (edge, _endpoint, at) = limited("max_flows_per_source = 5", trusting).await;
+    let mut living = Vec::new();
+    for host in 1..=50 {
+        // Each from another address of the subscriber's network.
+        let source = format!("2001:db8:1:2:{host:x}::{host:x}");
+        living.extend(caller_for(at, &source).await);
+    }
+    assert_eq!(living.len(), 5);
+    assert_eq!(hits(&edge, "max_flows_per_source").await, 45);
+    living.push(caller_for(at, "2001:db8:1:3::1").await.unwrap());
+    all_are_served(&mut living).await;
+}
+
+#[tokio::test]
 async fn a_source_over_its_rate_is_refused_and_others_are_not() {
     let (edge, _endpoint, at) = limited("new_flows_per_source = 20", "").await;
     let (flood, modest) = (place::client(), place::client());

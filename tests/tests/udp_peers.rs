@@ -354,3 +354,40 @@ async fn a_quic_connection_stays_with_its_endpoint_when_its_client_moves() {
     }
     drop(edge);
 }
+
+#[tokio::test]
+async fn a_quic_connection_stays_with_its_endpoint_when_the_edge_is_another_process() {
+    let (a, b) = (quic_endpoint("a"), quic_endpoint("b"));
+    let at = place::fresh();
+    let to = |endpoint: &quinn::Endpoint| endpoint.local_addr().expect("it is bound");
+    let group = Group::new("r", "1ms")
+        .with(UNASKED)
+        .named("a", to(&a.0), "")
+        .named("b", to(&b.0), "");
+    let mut edge = Edge::start(&datagrams(at, "quic = true", &[group])).await;
+    let trusted = vec![a.1.clone(), b.1.clone()];
+    let mut connections = Vec::new();
+    for _ in 0..10 {
+        let translator = Translator::before(at).await;
+        let client = quic_client(trusted.clone());
+        let connecting = client
+            .connect(translator.inside, "edge.test")
+            .expect("valid");
+        let connection = patiently("a handshake", connecting)
+            .await
+            .expect("a connection");
+        let first = download(&connection, 1000).await;
+        connections.push((translator, client, connection, first));
+    }
+    let mut old = edge.upgrade(&[]).await;
+    assert!(old.end(PATIENCE).await.success(), "{}", old.output());
+    for (_, _, connection, first) in &connections {
+        assert_eq!(download(connection, 1000).await, *first);
+    }
+    // From elsewhere, which only the connection's id tells.
+    for (translator, _, connection, first) in &connections {
+        translator.rebind().await;
+        assert_eq!(download(connection, 1000).await, *first);
+    }
+    drop(edge);
+}
