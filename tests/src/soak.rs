@@ -105,7 +105,7 @@ pub async fn run(options: Options, tell: fn(&str)) -> anyhow::Result<Report> {
     let books = tokio::spawn(Arc::clone(&run).keep_books(records, stopped.clone(), tell));
     let (endpoint_stalls, ended) = run.play(operator).await?;
     operator = ended;
-    run.finish(&mut operator).await?;
+    run.finish(&mut operator).await;
     stop.send_replace(true);
     books.await??;
     run.ledger.settle(true);
@@ -224,26 +224,34 @@ impl Run {
         datagrams::ask(ledger, sessions, self.options.seed, id, source(id), to).await;
     }
 
-    /// Waits for the last flows, and for the last predecessor's end.
-    async fn finish(&self, operator: &mut Operator) -> anyhow::Result<()> {
-        let all = async {
+    /// Waits for the last flows, for the last predecessor's end, and for what is still to be recorded.
+    async fn finish(&self, operator: &mut Operator) {
+        let running = async {
             while self.ledger.running() + self.sessions.running() > 0 {
                 sleep(LOOK).await;
             }
+        };
+        // Who is still there after each of these is told of by name when the books are closed.
+        let mut in_time = timeout(LAST_FLOWS, running).await.is_ok();
+        let predecessors = async {
             while !operator.predecessors.is_empty() {
                 operator.note_ends(&self.ledger);
                 sleep(LOOK).await;
             }
+        };
+        in_time &= timeout(PATIENCE, predecessors).await.is_ok();
+        let books = async {
             while self.ledger.open() + self.sessions.open() > 0 {
                 sleep(LOOK).await;
             }
         };
-        // Who is still there then is told of by name, when the books are closed.
-        if timeout(LAST_FLOWS, all).await.is_err() {
-            self.ledger
-                .finding("not everything came to an end in time".into());
+        in_time &= timeout(PATIENCE, books).await.is_ok();
+        if !in_time {
+            let predecessors = operator.predecessors.len();
+            self.ledger.finding(format!(
+                "not everything came to an end in time; {predecessors} predecessors are left"
+            ));
         }
-        Ok(())
     }
 
     async fn keep_books(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use portolan_tests::datagram::{Answer, Client, Endpoint};
+use portolan_tests::datagram::{Answer, Client, Endpoint, who_at_last};
 use portolan_tests::deadline::{PATIENCE, eventually, until};
 use portolan_tests::edge::Edge;
 use portolan_tests::place;
@@ -119,4 +119,34 @@ async fn a_flow_whose_listener_or_endpoint_is_gone_begins_anew() {
         edge.flows().iter().any(|flow| flow["endpoint_id"] == "a")
     })
     .await;
+}
+
+#[tokio::test]
+async fn nobody_waits_for_flows_of_a_predecessor_that_is_dead() {
+    let answering = Endpoint::start("a", Answer::Name).await;
+    let hole =
+        portolan_tests::endpoint::Endpoint::start("hole", portolan_tests::endpoint::silent()).await;
+    hole.swallow().await;
+    let at = place::fresh();
+    // Its first probe keeps a successor from getting ready for five seconds: time enough to kill who waits for it.
+    let patient = r#"health_check = { protocol = "TCP", interval = "1m", timeout = "1m" }"#;
+    let groups = [
+        Group::new("near", "1ms")
+            .with("health_check = { protocol = \"NONE\" }")
+            .named("a", answering.address(), ""),
+        Group::new("far", "9ms").endpoint(&hole).with(patient),
+    ];
+    let mut edge = Edge::start(&datagrams(at, "", &groups)).await;
+    let client = Client::to(at).await;
+    assert_eq!(client.who("before").await, "a");
+    let successor = edge.successor(&[]);
+    until("it takes over", PATIENCE, async || {
+        successor.output().contains("taking over")
+    })
+    .await;
+    edge.signal("KILL");
+    edge.process().end(PATIENCE).await;
+    let step = std::time::Duration::from_millis(200);
+    let (who, _) = who_at_last(&client, "after", step).await;
+    assert_eq!(who, "a");
 }

@@ -83,7 +83,7 @@ struct Entry {
     began: Instant,
     client: Option<(End, Instant, Arc<Tally>)>,
     endpoints: Vec<At>,
-    record: Option<Record>,
+    record: Option<(Record, Instant)>,
 }
 
 /// A flow at an endpoint.
@@ -188,7 +188,9 @@ impl Ledger {
         let known = books.by_client.get(&record.client).copied();
         let entry = known.and_then(|id| books.entries.get_mut(&id));
         match entry {
-            Some(entry) if entry.record.is_none() => entry.record = Some(record),
+            Some(entry) if entry.record.is_none() => {
+                entry.record = Some((record, Instant::now()));
+            }
             Some(entry) => {
                 let id = entry.plan.id;
                 let why = format!("flow {id} was recorded twice: {record:?}");
@@ -277,7 +279,7 @@ impl Ledger {
             let Some(entry) = books.entries.remove(&id) else {
                 continue;
             };
-            if let Some(record) = &entry.record {
+            if let Some((record, _)) = &entry.record {
                 books.by_client.remove(&record.client);
             }
             let judgement = judge(&entry, &books.faults);
@@ -321,10 +323,17 @@ impl Totals {
 }
 
 impl Entry {
+    /// Far beyond what a reset takes that arrives.
+    const RESET_ARRIVES: Duration = Duration::from_secs(5);
+
     fn is_settled(&self) -> bool {
-        self.client.is_some()
-            && self.record.is_some()
-            && self.endpoints.iter().all(|at| at.end.is_some())
+        let Some((record, at)) = &self.record else {
+            return false;
+        };
+        // A reset on its way to an endpoint that has vanished is lost, and the endpoint never hears of it.
+        let is_reset = !record.cause.ends_with("_fin") && at.elapsed() > Self::RESET_ARRIVES;
+        let has_left = self.endpoints.iter().all(|at| at.end.is_some());
+        self.client.is_some() && (has_left || is_reset)
     }
 }
 
@@ -356,7 +365,7 @@ fn judge(entry: &Entry, faults: &[Fault]) -> Judgement {
     if entry.endpoints.len() > 1 {
         return entry.finding("it reached more than one endpoint");
     }
-    let Some(record) = &entry.record else {
+    let Some((record, _)) = &entry.record else {
         return entry.finding("it was not recorded");
     };
     let at = entry.endpoints.first();
@@ -408,7 +417,7 @@ impl Entry {
             self.plan.id,
             self.plan.kind.name(),
             self.client.as_ref().map(|(end, ..)| end),
-            self.record,
+            self.record.as_ref().map(|(record, _)| record),
         ))
     }
 }
