@@ -6,7 +6,7 @@ TOOLS := $(CURDIR)/target/tools
 export PATH := $(TOOLS)/bin:$(TOOLS)/cmake/data/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak build-needs
+.PHONY: help demo test lint bench profile soak build-needs
 
 # Of a soak: how long, and what everything random comes from (empty: random).
 SECONDS := 3600
@@ -37,9 +37,11 @@ soak: build-needs ## traffic of every kind while everything happens to edge and 
 	cargo build --workspace --bins
 	target/debug/portolan-soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --json target/soak.json
 
-bench: build-needs ## micro benches, and the load harness beside its peers (takes minutes; see benches/)
-	@bash tests/peers.sh
-	cargo bench --workspace
+bench: build-needs ## beside the peers, with tables and charts in benches/results/ (eight minutes); QUICK=1 in two
+	@bash benches/run.sh
+
+profile: build-needs ## where the data path's time goes, and its system calls beside the peers'
+	@bash benches/profile.sh
 
 build-needs:
 	@bash .ci/need.sh cargo cc cmake

@@ -20,6 +20,12 @@ pub fn family(pid: u32) -> Duration {
     members(pid).into_iter().map(process).sum()
 }
 
+/// CPU time of this process, with that of threads that have ended.
+pub fn own() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// Resident memory of a process and its descendants, in bytes.
 pub fn resident(pid: u32) -> u64 {
     members(pid).into_iter().map(resident_one).sum()
@@ -40,7 +46,8 @@ pub fn kernel() -> Duration {
         .sum()
 }
 
-fn members(pid: u32) -> Vec<u32> {
+/// A process and all its descendants.
+pub fn members(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];
     let mut next = 0;
     while next < all.len() {

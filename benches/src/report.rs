@@ -1,8 +1,14 @@
-//! Tables that people read, and the same as JSON: medians and spread over the repetitions, and ratios to the peers of the same run.
+//! What was measured, condensed: medians and spread over the repetitions of a run.
 
-use std::fmt::Write;
+mod chart;
+mod judged;
+mod markdown;
 
 use serde::Serialize;
+
+pub use self::chart::chart;
+pub use self::judged::{Judgement, judge};
+pub use self::markdown::{judgements, tables};
 
 /// One repetition of one workload against one target.
 #[derive(Clone, Debug, Serialize)]
@@ -11,22 +17,26 @@ pub struct Sample {
     pub workload: String,
     /// The target.
     pub target: String,
-    /// Operations or Gbit a second; bytes for memory.
+    /// In the workload's unit.
     pub rate: f64,
-    /// Microseconds of the target's CPU an operation, or seconds a GB; kernel threads included.
-    pub cpu: f64,
+    /// CPU of the target and of the kernel's threads per unit of work.
+    pub cpu: Option<f64>,
     /// Median time of an operation, microseconds.
-    pub p50: f64,
+    pub p50: Option<f64>,
     /// 99th percentile, microseconds.
-    pub p99: f64,
+    pub p99: Option<f64>,
     /// 99.9th percentile, microseconds.
-    pub p999: f64,
+    pub p999: Option<f64>,
     /// Operations that failed.
     pub failed: u64,
+    /// Resident memory of the target after the run, bytes.
+    pub resident: Option<u64>,
+    /// The part of the time in which the generator's threads were on a CPU.
+    pub generator_busy: f64,
 }
 
 /// Median and extremes.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     /// Half of the samples are below.
     pub median: f64,
@@ -37,14 +47,14 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        Self {
-            median: at(values.len() / 2),
-            min: at(0),
-            max: at(values.len().saturating_sub(1)),
-        }
+        Some(Self {
+            median: *values.get(values.len() / 2)?,
+            min: *values.first()?,
+            max: *values.last()?,
+        })
     }
 }
 
@@ -58,16 +68,28 @@ pub struct Row {
     /// See [`Sample::rate`].
     pub rate: Spread,
     /// See [`Sample::cpu`].
-    pub cpu: Spread,
+    pub cpu: Option<Spread>,
     /// Median of the medians, microseconds.
-    pub p50: f64,
+    pub p50: Option<f64>,
     /// Median of the 99th percentiles, microseconds.
-    pub p99: f64,
+    pub p99: Option<f64>,
     /// Median of the 99.9th percentiles, microseconds.
-    pub p999: f64,
+    pub p999: Option<f64>,
     /// All failures.
     pub failed: u64,
+    /// Median of the resident memories, bytes.
+    pub resident: Option<f64>,
+    /// Median of [`Sample::generator_busy`].
+    pub generator_busy: f64,
+    /// The generator (or the endpoint) was what limited the rate, so that the row is a floor and not the target's rate.
+    pub bound: bool,
 }
+
+/// A generator that is on a CPU for this part of the time could not have asked for more.
+const BUSY: f64 = 0.95;
+
+/// A target that gets this near to what is had without one was not what limited the rate.
+const NEAR_DIRECT: f64 = 0.9;
 
 /// Condenses samples, in the order in which workloads and targets first appear.
 pub fn rows(samples: &[Sample]) -> Vec<Row> {
@@ -81,78 +103,98 @@ pub fn rows(samples: &[Sample]) -> Vec<Row> {
     let mut order: Vec<&str> = names.iter().map(|(workload, _)| *workload).collect();
     order.dedup();
     names.sort_by_key(|(workload, _)| order.iter().position(|w| w == workload));
-    names
-        .into_iter()
-        .map(|(workload, target)| {
-            let of = |field: fn(&Sample) -> f64| {
-                let chosen = samples
-                    .iter()
-                    .filter(|s| s.workload == workload && s.target == target);
-                Spread::of(chosen.map(field).collect())
-            };
-            Row {
-                workload: workload.to_owned(),
-                target: target.to_owned(),
-                rate: of(|s| s.rate),
-                cpu: of(|s| s.cpu),
-                p50: of(|s| s.p50).median,
-                p99: of(|s| s.p99).median,
-                p999: of(|s| s.p999).median,
-                failed: samples
-                    .iter()
-                    .filter(|s| s.workload == workload && s.target == target)
-                    .map(|s| s.failed)
-                    .sum(),
-            }
+    let mut rows: Vec<Row> = names
+        .iter()
+        .filter_map(|(workload, target)| {
+            let of = samples
+                .iter()
+                .filter(|s| s.workload == *workload && s.target == *target);
+            row(&of.collect::<Vec<_>>())
         })
-        .collect()
+        .collect();
+    mark_bound(&mut rows);
+    rows
 }
 
-/// The rows as Markdown, a table a workload, with Portolan's ratio to each target.
-pub fn markdown(rows: &[Row], unit: impl Fn(&str) -> (&'static str, &'static str)) -> String {
-    let mut text = String::new();
-    let mut workloads: Vec<&str> = rows.iter().map(|row| row.workload.as_str()).collect();
-    workloads.dedup();
-    for workload in workloads {
-        let (rate_unit, cpu_unit) = unit(workload);
-        let ours = rows
+fn row(samples: &[&Sample]) -> Option<Row> {
+    let first = samples.first()?;
+    let of = |field: fn(&Sample) -> Option<f64>| {
+        Spread::of(samples.iter().filter_map(|sample| field(sample)))
+    };
+    let median = |field| of(field).map(|spread| spread.median);
+    Some(Row {
+        workload: first.workload.clone(),
+        target: first.target.clone(),
+        rate: of(|s| Some(s.rate))?,
+        cpu: of(|s| s.cpu),
+        p50: median(|s| s.p50),
+        p99: median(|s| s.p99),
+        p999: median(|s| s.p999),
+        failed: samples.iter().map(|s| s.failed).sum(),
+        resident: median(|s| s.resident.map(|bytes| bytes as f64)),
+        generator_busy: median(|s| Some(s.generator_busy))?,
+        bound: false,
+    })
+}
+
+fn mark_bound(rows: &mut [Row]) {
+    let direct: Vec<(String, f64)> = rows
+        .iter()
+        .filter(|row| row.target == "direct")
+        .map(|row| (row.workload.clone(), row.rate.median))
+        .collect();
+    // Only rates are bound by a generator; a figure without CPU (memory, a time) is not one.
+    for row in rows.iter_mut().filter(|row| row.cpu.is_some()) {
+        let ceiling = direct
             .iter()
-            .find(|r| r.workload == workload && r.target == "portolan");
-        let _ = writeln!(text, "\n### {workload}\n");
-        let _ = writeln!(
-            text,
-            "| target | {rate_unit} | (min–max) | {cpu_unit} | p50 µs | p99 µs | p99.9 µs | failed | portolan ÷ it: rate | CPU |"
-        );
-        let _ = writeln!(text, "|---|---|---|---|---|---|---|---|---|---|");
-        for row in rows.iter().filter(|row| row.workload == workload) {
-            let ratio = |a: Option<f64>, b: f64| {
-                a.filter(|_| b > 0.0)
-                    .map_or("–".to_owned(), |a| format!("{:.2}", a / b))
-            };
-            let _ = writeln!(
-                text,
-                "| {} | {} | {}–{} | {} | {:.0} | {:.0} | {:.0} | {} | {} | {} |",
-                row.target,
-                number(row.rate.median),
-                number(row.rate.min),
-                number(row.rate.max),
-                number(row.cpu.median),
-                row.p50,
-                row.p99,
-                row.p999,
-                row.failed,
-                ratio(ours.map(|o| o.rate.median), row.rate.median),
-                ratio(ours.map(|o| o.cpu.median), row.cpu.median),
-            );
+            .find(|(workload, _)| *workload == row.workload);
+        let near = ceiling.is_some_and(|(_, rate)| row.rate.median >= rate * NEAR_DIRECT);
+        row.bound = row.target != "direct" && (near || row.generator_busy >= BUSY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(target: &str, rate: f64, generator_busy: f64) -> Sample {
+        Sample {
+            workload: "requests-1".to_owned(),
+            target: target.to_owned(),
+            rate,
+            cpu: Some(1.0),
+            p50: None,
+            p99: None,
+            p999: None,
+            failed: 1,
+            resident: None,
+            generator_busy,
         }
     }
-    text
-}
 
-fn number(value: f64) -> String {
-    match value {
-        v if v >= 1000.0 => format!("{v:.0}"),
-        v if v >= 10.0 => format!("{v:.1}"),
-        v => format!("{v:.3}"),
+    #[test]
+    fn a_row_is_the_median_of_its_samples_and_counts_all_failures() {
+        let samples = [3.0, 1.0, 2.0].map(|rate| sample("portolan", rate, 0.5));
+        let rows = rows(&samples);
+        assert_eq!(rows.len(), 1);
+        let expected = Spread {
+            median: 2.0,
+            min: 1.0,
+            max: 3.0,
+        };
+        assert_eq!((rows[0].rate, rows[0].failed), (expected, 3));
+        assert!(!rows[0].bound);
+    }
+
+    #[test]
+    fn a_generator_that_is_the_bottleneck_is_named() {
+        let rows = rows(&[
+            sample("direct", 100.0, 1.0),
+            sample("portolan", 91.0, 0.5),
+            sample("nginx", 50.0, 0.96),
+            sample("haproxy", 50.0, 0.5),
+        ]);
+        let bound: Vec<bool> = rows.iter().map(|row| row.bound).collect();
+        assert_eq!(bound, [false, true, true, false]);
     }
 }

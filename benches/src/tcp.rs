@@ -1,0 +1,215 @@
+//! The workloads of TCP: bulk, keep-alive requests, new connections, and memory of idle flows.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::client::{self, Done};
+use crate::cpu;
+use crate::service::Service;
+use crate::workload::{Outcome, Run, Units, Workload};
+
+/// The workloads of this file.
+pub(crate) fn all() -> Vec<Box<dyn Workload>> {
+    vec![
+        Box::new(Bulk { streams: 1 }),
+        Box::new(Bulk { streams: 64 }),
+        Box::new(Requests { connections: 1 }),
+        Box::new(Requests { connections: 64 }),
+        Box::new(Requests { connections: 2000 }),
+        Box::new(Connects { abreast: 32 }),
+        Box::new(Idle),
+    ]
+}
+
+struct Bulk {
+    streams: usize,
+}
+
+impl Workload for Bulk {
+    fn name(&self) -> String {
+        format!("bulk-{}", self.streams)
+    }
+
+    fn says(&self) -> String {
+        format!("{} stream(s) that send as fast as they may", self.streams)
+    }
+
+    fn units(&self) -> Units {
+        Units::BULK
+    }
+
+    fn service(&self) -> Service {
+        Service::Swallows
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<Option<Outcome>> {
+        let done = client::bulk(run.to(self.service())?, self.streams, run.length)?;
+        let gigabytes = done.count as f64 / 1e9;
+        Ok(Some(Outcome {
+            rate: gigabytes * 8.0 / done.took.as_secs_f64(),
+            work: gigabytes,
+            took: done.took,
+            times: None,
+            failed: done.failed,
+            threads: self.streams,
+        }))
+    }
+}
+
+struct Requests {
+    connections: usize,
+}
+
+impl Workload for Requests {
+    fn name(&self) -> String {
+        format!("requests-{}", self.connections)
+    }
+
+    fn says(&self) -> String {
+        format!(
+            "requests of 64 bytes with answers of 256, one in flight on each of {} connection(s)",
+            self.connections
+        )
+    }
+
+    fn units(&self) -> Units {
+        Units::OPERATIONS
+    }
+
+    fn service(&self) -> Service {
+        Service::Answers
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<Option<Outcome>> {
+        let to = run.to(self.service())?;
+        client::requests(to, self.connections, run.length).map(|done| Some(operations(done)))
+    }
+}
+
+struct Connects {
+    abreast: usize,
+}
+
+impl Workload for Connects {
+    fn name(&self) -> String {
+        format!("connects-{}", self.abreast)
+    }
+
+    fn says(&self) -> String {
+        format!(
+            "connect, one request, its answer, close; {} at a time",
+            self.abreast
+        )
+    }
+
+    fn units(&self) -> Units {
+        Units::OPERATIONS
+    }
+
+    fn service(&self) -> Service {
+        Service::Answers
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<Option<Outcome>> {
+        let to = run.to(self.service())?;
+        client::connects(to, self.abreast, run.length).map(|done| Some(operations(done)))
+    }
+}
+
+pub(crate) fn operations(done: Done) -> Outcome {
+    Outcome {
+        rate: done.count as f64 / done.took.as_secs_f64(),
+        work: done.count as f64,
+        took: done.took,
+        times: Some(done.times),
+        failed: done.failed,
+        threads: 1,
+    }
+}
+
+struct Idle;
+
+impl Workload for Idle {
+    fn name(&self) -> String {
+        "idle".to_owned()
+    }
+
+    fn says(&self) -> String {
+        "resident memory of the target for each of many flows that made one request and are silent, against that of the \
+         target as it had just started"
+            .to_owned()
+    }
+
+    fn units(&self) -> Units {
+        Units {
+            rate: "bytes a flow",
+            more_is_better: false,
+            cpu: None,
+        }
+    }
+
+    fn service(&self) -> Service {
+        Service::Answers
+    }
+
+    /// Memory that an earlier run freed would hide what this one takes.
+    fn wants_fresh_target(&self) -> bool {
+        true
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<Option<Outcome>> {
+        let Some(pid) = run.target.pid() else {
+            return Ok(None);
+        };
+        let start = Instant::now();
+        settle(pid)?;
+        let before = cpu::resident(pid);
+        let kept = client::idle(run.to(self.service())?, run.idle).context("idle flows")?;
+        let after = cpu::resident(pid);
+        let flows = kept.len() as f64;
+        drop(kept);
+        // The endpoint has as many to close, and the next run needs its descriptors.
+        wait_until_closed(pid, run.idle)?;
+        Ok(Some(Outcome {
+            rate: after.saturating_sub(before) as f64 / flows,
+            work: 0.0,
+            took: start.elapsed(),
+            times: None,
+            failed: 0,
+            threads: 1,
+        }))
+    }
+}
+
+/// Waits until a target that has just started has stopped growing.
+fn settle(pid: u32) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut last = 0;
+    loop {
+        let now = cpu::resident(pid);
+        if now == last || Instant::now() > deadline {
+            return Ok(());
+        }
+        last = now;
+        thread::sleep(Duration::from_millis(300));
+    }
+}
+
+fn wait_until_closed(pid: u32, flows: usize) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while open_descriptors(pid) > flows / 2 {
+        if Instant::now() > deadline {
+            bail!("process {pid} keeps the flows that its clients have closed");
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn open_descriptors(pid: u32) -> usize {
+    let count = |pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    cpu::members(pid).into_iter().map(count).sum()
+}
