@@ -2,28 +2,37 @@
 
 SHELL := /bin/bash
 TOOLS := $(CURDIR)/target/tools
+# What could not be tested here, a line each, told at the end.
+SKIPPED := $(CURDIR)/target/skipped
 # Tools that no package manager could give are unpacked below target/.
 export PATH := $(TOOLS)/bin:$(TOOLS)/cmake/data/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench profile soak build-needs
+.PHONY: help demo lab test lint bench profile soak build-needs
 
 # Of a soak: how long, and what everything random comes from (empty: random).
 SECONDS := 3600
 SEED :=
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build-needs ## three regions, an edge and clients on loopback; one region dies; figures
 	cargo build --workspace --bin portolan
 	target/debug/portolan demo
 
+lab: build-needs ## a shell in a world of regions, routers, PoPs and clients on this machine (root, BIRD)
+	@bash tests/peers.sh
+	cargo build --workspace --bin portolan --bin portolan-lab
+	target/debug/portolan-lab shell
+
 test: build-needs ## every test; peers that are missing are installed when we may, else their tests are skipped and named
 	@bash tests/peers.sh
 	@bash tests/aws-clients.sh
 	cargo build --workspace --lib --bins --tests
-	cargo test --workspace
+	@rm -f $(SKIPPED)
+	PORTOLAN_TESTS_SKIPPED=$(SKIPPED) cargo test --workspace; status=$$?; \
+		[ ! -e $(SKIPPED) ] || { echo "$$(wc -l <$(SKIPPED)) tests, or parts of tests, were skipped:"; sort $(SKIPPED); }; exit $$status
 	$(MAKE) --no-print-directory soak SECONDS=120
 
 lint: build-needs ## format, clippy, docs, licences and duplicates

@@ -13,6 +13,7 @@ peers=(
     "dnsperf:dnsperf:DNS load over UDP"
     "redis-server:redis-server:a server of a real protocol through the edge"
     "redis-cli:redis-tools:a client of a real protocol through the edge"
+    "bird:bird2:BGP in the lab, and with it every test of several PoPs"
     "curl:curl:HTTP and PROXY headers by curl"
 )
 # PostgreSQL refuses to run as root, so there its test is skipped anyway.

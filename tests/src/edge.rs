@@ -1,5 +1,6 @@
 //! The edge under test: the real binary with a file of its own, asked over its admin address like any operator would.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::deadline::{PATIENCE, eventually};
+use crate::lab::{Node, node};
 use crate::metrics::Metrics;
 use crate::process::Process;
 use crate::{binary, http, place};
@@ -19,13 +21,17 @@ pub struct Edge {
     admin: SocketAddr,
     directory: TempDir,
     environment: Vec<(String, String)>,
+    /// Where it runs; `None` is where the test does.
+    node: Option<Node>,
 }
 
 /// How an edge is started.
 pub struct Start {
     toml: String,
+    admin: Option<SocketAddr>,
     descriptors: Option<u32>,
     environment: Vec<(String, String)>,
+    node: Option<Node>,
 }
 
 impl Edge {
@@ -38,8 +44,10 @@ impl Edge {
     pub fn with(toml: &str) -> Start {
         Start {
             toml: toml.to_owned(),
+            admin: None,
             descriptors: None,
             environment: Vec::new(),
+            node: None,
         }
     }
 
@@ -84,7 +92,7 @@ impl Edge {
     /// # Panics
     /// When it does not answer.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        http::request(self.admin, "GET", path)
+        self.request("GET", path)
             .await
             .expect("the admin server answers")
     }
@@ -94,9 +102,18 @@ impl Edge {
     /// # Panics
     /// When it does not answer.
     pub async fn post(&self, path: &str) -> (u16, String) {
-        http::request(self.admin, "POST", path)
+        self.request("POST", path)
             .await
             .expect("the admin server answers")
+    }
+
+    async fn request(&self, method: &'static str, path: &str) -> io::Result<(u16, String)> {
+        let Some(node) = &self.node else {
+            return http::request(self.admin, method, path).await;
+        };
+        let (admin, path) = (self.admin, path.to_owned());
+        node.run(async move || http::request(admin, method, &path).await)
+            .await
     }
 
     /// The state.
@@ -178,12 +195,16 @@ impl Edge {
     /// When it cannot be run.
     pub async fn command(&self, arguments: &[&str]) -> Output {
         let admin = format!("http://{}", self.admin);
-        let mut command = tokio::process::Command::new(binary::portolan());
+        let mut command = program(self.node.as_ref(), None);
         command.args(arguments).args(["--admin", &admin]);
+        let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
-        crate::deadline::patiently("a command", command.output())
-            .await
-            .expect("portolan can be run")
+        let mut run = async move || crate::deadline::patiently("a command", command.output()).await;
+        let output = match &self.node {
+            None => run().await,
+            Some(node) => node.run(run).await,
+        };
+        output.expect("portolan can be run")
     }
 
     /// Ends this process and starts another one on the same file and directory.
@@ -193,35 +214,38 @@ impl Edge {
             admin,
             directory,
             environment,
+            node,
         } = self;
         process.signal("TERM");
         process.end(PATIENCE).await;
-        let process = spawn(directory.path(), None, &[], &environment);
+        let command = run(directory.path(), None, &[], &environment, node.as_ref());
         let mut edge = Edge {
-            process,
+            process: spawn(command, node.as_ref()).await,
             admin,
             directory,
             environment,
+            node,
         };
         edge.until_ready().await;
         edge
     }
 
-    /// A second `portolan run` on this edge's own file.
+    /// A second `portolan run` on this edge's own file. Not at a place of a lab.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn second(&self) -> Process {
-        spawn(self.directory.path(), None, &[], &[])
+        Process::spawn(NAME, &mut run(self.directory.path(), None, &[], &[], None))
     }
 
-    /// Starts `portolan run --upgrade` on this edge's own file, and waits for nothing.
+    /// Starts `portolan run --upgrade` on this edge's own file, and waits for nothing. Not at a place of a lab.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn successor(&self, more: &[&str]) -> Process {
         let arguments = [&["--upgrade"], more].concat();
-        spawn(self.directory.path(), None, &arguments, &[])
+        let mut command = run(self.directory.path(), None, &arguments, &[], None);
+        Process::spawn(NAME, &mut command)
     }
 
     /// Upgrades: another process is this edge from here on. Gives the one before, which goes on for as long as it has flows.
@@ -229,7 +253,10 @@ impl Edge {
     /// # Panics
     /// When the new process does not take over.
     pub async fn upgrade(&mut self, more: &[&str]) -> Process {
-        let mut successor = self.successor(more);
+        let arguments = [&["--upgrade"], more].concat();
+        let node = self.node.as_ref();
+        let command = run(self.directory.path(), None, &arguments, &[], node);
+        let mut successor = spawn(command, node).await;
         eventually("the successor serves", PATIENCE, async || {
             if let Some(status) = successor.ended() {
                 panic!("the successor ended with {status}:\n{}", successor.output());
@@ -246,12 +273,11 @@ impl Edge {
     }
 
     async fn until_ready(&mut self) {
-        let admin = self.admin;
         eventually("the edge is ready", PATIENCE, async || {
             if let Some(status) = self.process.ended() {
                 panic!("the edge ended with {status}");
             }
-            let (status, _) = http::request(admin, "GET", "/readyz").await.ok()?;
+            let (status, _) = self.request("GET", "/readyz").await.ok()?;
             (status == 200).then_some(())
         })
         .await;
@@ -265,15 +291,27 @@ impl Start {
         self
     }
 
+    /// With its admin server here.
+    pub fn admin(mut self, at: SocketAddr) -> Start {
+        self.admin = Some(at);
+        self
+    }
+
     /// With a variable in its environment.
     pub fn environment(mut self, name: &str, value: &str) -> Start {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
+    /// At a place of a lab, whose network it then has.
+    pub fn at(mut self, node: &Node) -> Start {
+        self.node = Some(node.clone());
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn ready(self) -> Edge {
-        let mut edge = self.unready();
+        let mut edge = self.begin().await;
         edge.until_ready().await;
         edge
     }
@@ -283,38 +321,84 @@ impl Start {
     /// # Panics
     /// When it cannot be started.
     pub fn unready(self) -> Edge {
+        let (mut command, finish) = self.prepare();
+        finish(Process::spawn(NAME, &mut command))
+    }
+
+    async fn begin(self) -> Edge {
+        let node = self.node.clone();
+        let (command, finish) = self.prepare();
+        finish(spawn(command, node.as_ref()).await)
+    }
+
+    fn prepare(self) -> (Command, impl FnOnce(Process) -> Edge) {
         let directory = tempfile::tempdir().expect("there is a temporary directory");
-        let admin = place::fresh();
+        let admin = self.admin.unwrap_or_else(place::fresh);
         std::fs::write(
             directory.path().join("portolan.toml"),
             complete(&self.toml, admin),
         )
         .expect("it is writable");
-        let process = spawn(directory.path(), self.descriptors, &[], &self.environment);
-        Edge {
+        let Start {
+            descriptors,
+            environment,
+            node,
+            ..
+        } = self;
+        let command = run(
+            directory.path(),
+            descriptors,
+            &[],
+            &environment,
+            node.as_ref(),
+        );
+        let finish = move |process| Edge {
             process,
             admin,
             directory,
-            environment: self.environment,
+            environment,
+            node,
+        };
+        (command, finish)
+    }
+}
+
+/// What its output is shown under.
+const NAME: &str = "portolan run";
+
+/// The built binary, to be started where it belongs.
+fn program(node: Option<&Node>, descriptors: Option<u32>) -> Command {
+    let limited = |limit: u32| format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+    match (node, descriptors) {
+        (None, None) => Command::new(binary::portolan()),
+        (Some(_), None) => node::command(binary::portolan()),
+        (node, Some(limit)) => {
+            let mut command = match node {
+                None => Command::new("sh"),
+                Some(_) => node::command("sh"),
+            };
+            command.args(["-c", &limited(limit)]);
+            command.arg(binary::portolan());
+            command
         }
     }
 }
 
-fn spawn(
+async fn spawn(mut command: Command, node: Option<&Node>) -> Process {
+    match node {
+        None => Process::spawn(NAME, &mut command),
+        Some(node) => node.spawn(NAME, command).await,
+    }
+}
+
+fn run(
     directory: &Path,
     descriptors: Option<u32>,
     more: &[&str],
     environment: &[(String, String)],
-) -> Process {
-    let mut command = match descriptors {
-        None => Command::new(binary::portolan()),
-        Some(limit) => {
-            let mut command = Command::new("sh");
-            command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
-            command.arg(binary::portolan());
-            command
-        }
-    };
+    node: Option<&Node>,
+) -> Command {
+    let mut command = program(node, descriptors);
     command
         .args(["run", "--config", "portolan.toml"])
         .args(more)
@@ -329,7 +413,7 @@ fn spawn(
         }
     }
     command.envs(environment.iter().map(|(name, value)| (name, value)));
-    Process::spawn("portolan run", &mut command)
+    command
 }
 
 /// The sections that every test wants, unless it brings its own.

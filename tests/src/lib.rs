@@ -13,6 +13,7 @@ pub mod dns;
 pub mod edge;
 pub mod endpoint;
 pub mod http;
+pub mod lab;
 pub mod load;
 pub mod metrics;
 pub mod moto;

@@ -1,0 +1,7 @@
+//! In network namespaces: several regions, the delays of a WAN, BGP. First the world itself, then what the product does in it.
+
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
+
+mod failover;
+mod routing;
+mod world;

@@ -1,0 +1,177 @@
+//! That the world is up, looks like the real one, and leaves nothing behind.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use portolan_tests::binary;
+use portolan_tests::deadline::{PATIENCE, until};
+use portolan_tests::lab::{Lab, VIPS, World};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The shortest of a few round trips, in milliseconds: of a SYN to a port where nobody listens, so that kernels answer and nobody else.
+/// `None` when there is no answer.
+async fn asked(lab: &Lab, from: &str, to: IpAddr) -> Option<f64> {
+    let at = SocketAddr::new(to, 9);
+    let ask = async move || {
+        let mut shortest = None;
+        for _ in 0..3 {
+            let began = Instant::now();
+            let refused = timeout(Duration::from_secs(1), TcpStream::connect(at)).await;
+            let took = began.elapsed().as_secs_f64() * 1e3;
+            if refused.is_ok() {
+                shortest = Some(shortest.map_or(took, |other: f64| other.min(took)));
+            }
+        }
+        shortest
+    };
+    lab.node(from).run(ask).await
+}
+
+async fn round_trip(lab: &Lab, from: &str, to: impl Into<IpAddr>) -> f64 {
+    let to = to.into();
+    let measured = asked(lab, from, to).await;
+    measured.unwrap_or_else(|| panic!("nobody answers {from} at {to}"))
+}
+
+/// A loaded machine may deliver late, never early.
+fn assert_distance(what: &str, measured: f64, expected: f64) {
+    println!("{what}: {measured} ms, {expected} ms by the map");
+    assert!(
+        measured >= expected && measured < expected + 50.0,
+        "{what}: {measured} ms, {expected} ms by the map"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_reach_their_nearest_pop_over_both_families() {
+    let Some(lab) = Lab::start(World::atlantic()).await else {
+        return;
+    };
+    for (client, expected) in [("c-nyc", 11.0), ("c-ber", 17.0), ("c-sea", 75.0)] {
+        for vip in &VIPS[..2] {
+            let measured = round_trip(&lab, client, *vip).await;
+            assert_distance(&format!("{client} to {vip}"), measured, expected);
+        }
+    }
+    let region = lab.node("eu-west-1").endpoint(1);
+    let by_backbone = round_trip(&lab, "pop-iad", region.v4).await;
+    assert_distance("pop-iad to eu-west-1", by_backbone, 68.0);
+    lab.link("pop-iad", "eu-west-1").set("carrier=0");
+    let by_routers = round_trip(&lab, "pop-iad", region.v4).await;
+    assert_distance("the same over the Internet", by_routers, 75.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pop_that_falls_silent_loses_its_clients_to_the_other_one() {
+    let Some(mut lab) = Lab::start(World::atlantic()).await else {
+        return;
+    };
+    assert_distance("c-nyc", round_trip(&lab, "c-nyc", VIPS[0]).await, 11.0);
+    for link in lab.links_of("pop-iad") {
+        link.set("blackhole=1");
+    }
+    // BFD takes 0.3 s; meanwhile nobody answers.
+    until("pop-fra answers c-nyc", PATIENCE, async || {
+        asked(&lab, "c-nyc", VIPS[0]).await.is_some()
+    })
+    .await;
+    assert_distance(
+        "c-nyc, then",
+        round_trip(&lab, "c-nyc", VIPS[0]).await,
+        83.0,
+    );
+    for link in lab.links_of("pop-iad") {
+        link.set("blackhole=0");
+    }
+    lab.bird("pop-iad").announce(&VIPS[2..]);
+    until("pop-iad announces the rest", PATIENCE, async || {
+        let routes = lab
+            .node("r-use")
+            .ip(&["route", "get", "203.0.113.11"])
+            .await;
+        routes.contains("dev pop-iad")
+    })
+    .await;
+    let withdrawn = round_trip(&lab, "c-nyc", VIPS[0]).await;
+    assert_distance("c-nyc to what pop-iad has withdrawn", withdrawn, 83.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_labs_with_the_same_addresses_know_nothing_of_each_other() {
+    let regions = [("near", "1ms"), ("far", "20ms")];
+    let Some(one) = Lab::start(World::star(&regions)).await else {
+        return;
+    };
+    let Some(other) = Lab::start(World::star(&regions)).await else {
+        return;
+    };
+    let to = one.node("near").endpoint(1).v6;
+    other.link("pop", "near").set("delay=50ms");
+    assert_distance("one", round_trip(&one, "pop", to).await, 2.0);
+    assert_distance("the other", round_trip(&other, "pop", to).await, 100.0);
+    other.link("pop", "near").set("blackhole=1");
+    assert_distance("one", round_trip(&one, "pop", to).await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_lab_leaves_no_process_and_its_files_only_until_the_next() {
+    if Lab::start(World::empty()).await.is_none() {
+        return;
+    }
+    let mut lab = tokio::process::Command::from(shell());
+    let mut lab = lab.kill_on_drop(true).spawn().unwrap();
+    let mut said = BufReader::new(lab.stdout.take().unwrap()).lines();
+    let mut typed = lab.stdin.take().unwrap();
+    typed
+        .write_all(b"dirname $(dirname $(command -v lab)); echo up\n")
+        .await
+        .unwrap();
+    let mut before = String::new();
+    let directory = loop {
+        let line = said.next_line().await.unwrap().expect("it comes up");
+        if line == "up" {
+            break before;
+        }
+        before = line;
+    };
+    let children = children_of(lab.id().unwrap());
+    // Five BIRDs, two edges, six endpoints and a shell, which is not told of the end.
+    assert!(children.len() >= 14, "{children:?}");
+    lab.start_kill().unwrap();
+    lab.wait().await.unwrap();
+    until("its processes are gone", PATIENCE, async || {
+        children.iter().all(|child| !is_alive(*child))
+    })
+    .await;
+    assert!(Path::new(&directory).exists(), "{directory}");
+    drop(Lab::start(World::empty()).await);
+    assert!(!Path::new(&directory).exists(), "{directory}");
+}
+
+fn shell() -> Command {
+    let mut command = Command::new(binary::lab());
+    command.arg("shell");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{parent}/task")).unwrap() {
+        let path = task.unwrap().path().join("children");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        found.extend(text.split_whitespace().map(|id| id.parse::<u32>().unwrap()));
+    }
+    found
+}
+
+/// Not there, or dead and waiting for somebody to ask.
+fn is_alive(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    !state.is_empty() && !state.starts_with('Z')
+}
