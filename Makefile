@@ -8,11 +8,17 @@ SKIPPED := $(CURDIR)/target/skipped
 export PATH := $(TOOLS)/bin:$(TOOLS)/cmake/data/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test lint bench profile soak build-needs
+.PHONY: help demo lab test lint bench profile soak failover build-needs
 
 # Of a soak: how long, and what everything random comes from (empty: random).
 SECONDS := 3600
 SEED :=
+
+# How many runs of each fault; which faults.
+N ?= 20
+FAULTS ?= killed silent silent-idle unreachable hung pop-silent
+# How long it is disturbed in search of false alarms.
+MINUTES ?= 10
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +57,15 @@ bench: build-needs ## beside the peers, with tables and charts in benches/result
 
 profile: build-needs ## where the data path's time goes, and its system calls beside the peers'
 	@bash benches/profile.sh
+
+failover: build-needs ## faults in the lab, N times each, beside HAProxy and Envoy; writes benches/results/failover.md (root, BIRD; half an hour)
+	@bash tests/peers.sh
+	cargo build --workspace --bin portolan --bin portolan-lab
+	rm -rf target/failover
+	export ENVOY="$$(bash tests/envoy.sh)" && for fault in $(FAULTS); do \
+		target/debug/portolan-lab failover run $$fault $(N) target/failover || exit 1; done
+	ENVOY="$$(bash tests/envoy.sh)" target/debug/portolan-lab failover disturb $(MINUTES) target/failover
+	target/debug/portolan-lab failover report target/failover benches/results
 
 build-needs:
 	@bash .ci/need.sh cargo cc cmake
