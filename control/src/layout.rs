@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 
 use portolan_config::address::{EndpointAddr, Host};
 use portolan_config::model::{
-    ClientAffinity, Config, Endpoint, EndpointGroup, GroupSettings, HealthCheck, Listener,
-    ListenerSettings, PortOverride, Probe, Protocol,
+    Accelerator, ClientAffinity, Config, Endpoint, EndpointGroup, GroupSettings, HealthCheck,
+    Listener, ListenerSettings, PortOverride, Probe, Protocol,
 };
 use portolan_config::snapshot::{AddressId, AddressLive};
 use portolan_config::stats::{EndpointStats, ListenerStats};
@@ -152,11 +152,14 @@ impl Layout {
                     .map(move |listener| (index, acc, listener))
             })
         };
-        let keys: Vec<ListenerKey> = listeners()
-            .map(|(_, accelerator, listener)| ListenerKey {
-                accelerator: accelerator.name.clone(),
-                protocol: listener.protocol,
-                ports: listener.ports.clone(),
+        let key = |accelerator: &Accelerator, listener: &Listener| ListenerKey {
+            accelerator: accelerator.name.clone(),
+            protocol: listener.protocol,
+            ports: listener.ports.clone(),
+        };
+        let keys: Vec<(ListenerKey, &[IpAddr])> = listeners()
+            .map(|(_, accelerator, listener)| {
+                (key(accelerator, listener), accelerator.addresses.as_slice())
             })
             .collect();
         registry.adopt(&keys);
@@ -167,7 +170,7 @@ impl Layout {
             index: HashMap::new(),
         };
         let mut built = Vec::with_capacity(keys.len());
-        for (key, (accelerator_index, accelerator, listener)) in keys.iter().zip(listeners()) {
+        for ((key, _), (accelerator_index, accelerator, listener)) in keys.iter().zip(listeners()) {
             let groups = listener.endpoint_groups.iter();
             built.push(ListenerLayout {
                 accelerator: accelerator.name.clone(),

@@ -2,7 +2,7 @@
 //! [`ListenerStats`], handed out by what they count. What has vanished from the desired state is forgotten once no snapshot
 //! and no flow holds it any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -38,6 +38,8 @@ pub(crate) struct KnownEndpoint {
 
 #[derive(Debug, Default)]
 struct ListenerEntry {
+    /// Where it listens; empty is everywhere.
+    addresses: Vec<IpAddr>,
     stats: Arc<ListenerStats>,
     endpoints: HashMap<(Region, EndpointId), EndpointEntry>,
 }
@@ -50,22 +52,26 @@ struct EndpointEntry {
 }
 
 impl Registry {
-    /// Lets a listener whose ports were edited keep its counters and the names of its addresses, so that its flows are not
-    /// taken for those of a removed listener.
-    pub(crate) fn adopt(&mut self, desired: &[ListenerKey]) {
-        for key in desired {
-            if self.listeners.contains_key(key) {
-                continue;
+    /// Lets a listener whose ports were edited, or whose accelerator has another name, keep its counters and the names of its
+    /// addresses, so that its flows are not taken for those of a removed listener. `desired` are all listeners with where they
+    /// listen; an accelerator that listens everywhere is known by its name alone.
+    pub(crate) fn adopt(&mut self, desired: &[(ListenerKey, &[IpAddr])]) {
+        let wanted: HashSet<&ListenerKey> = desired.iter().map(|(key, _)| key).collect();
+        for (key, addresses) in desired {
+            if !self.listeners.contains_key(key) {
+                let heir = self.listeners.iter().find(|(old, entry)| {
+                    let same = old.accelerator == key.accelerator
+                        || (!addresses.is_empty() && entry.addresses == *addresses);
+                    same && old.protocol == key.protocol
+                        && overlap(&old.ports, &key.ports)
+                        && !wanted.contains(old)
+                });
+                let heir = heir.map(|(old, _)| old.clone());
+                if let Some(entry) = heir.and_then(|old| self.listeners.remove(&old)) {
+                    self.listeners.insert(key.clone(), entry);
+                }
             }
-            let heir = self.listeners.keys().find(|old| {
-                old.accelerator == key.accelerator
-                    && old.protocol == key.protocol
-                    && overlap(&old.ports, &key.ports)
-                    && !desired.contains(old)
-            });
-            if let Some(entry) = heir.cloned().and_then(|old| self.listeners.remove(&old)) {
-                self.listeners.insert(key.clone(), entry);
-            }
+            self.listeners.entry(key.clone()).or_default().addresses = addresses.to_vec();
         }
     }
 
@@ -175,9 +181,31 @@ mod tests {
     fn a_listener_whose_ports_were_edited_keeps_its_names() {
         let mut registry = Registry::default();
         let held = one(&mut registry, &key(80, 80));
-        registry.adopt(&[key(80, 90)]);
+        registry.adopt(&[(key(80, 90), &[])]);
         assert_eq!(one(&mut registry, &key(80, 90)).id, held.id);
-        registry.adopt(&[key(80, 90), key(91, 95)]);
+        registry.adopt(&[(key(80, 90), &[]), (key(91, 95), &[])]);
         assert_ne!(one(&mut registry, &key(91, 95)).id, held.id);
+    }
+
+    #[test]
+    fn a_listener_whose_accelerator_was_renamed_keeps_its_names_by_its_addresses() {
+        let mut registry = Registry::default();
+        let here: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+        let elsewhere: [IpAddr; 1] = [[192, 0, 2, 3].into()];
+        let named = |name: &str| ListenerKey {
+            accelerator: AcceleratorName::new(name),
+            ..key(80, 80)
+        };
+        registry.adopt(&[(named("shop"), &here)]);
+        let held = one(&mut registry, &named("shop"));
+        registry.adopt(&[(named("shop"), &here), (named("other"), &elsewhere)]);
+        assert_ne!(one(&mut registry, &named("other")).id, held.id);
+        registry.adopt(&[(named("store"), &here), (named("other"), &elsewhere)]);
+        assert_eq!(one(&mut registry, &named("store")).id, held.id);
+        // Everywhere is where others are, too.
+        registry.adopt(&[(named("anywhere"), &[])]);
+        let everywhere = one(&mut registry, &named("anywhere"));
+        registry.adopt(&[(named("wherever"), &[])]);
+        assert_ne!(one(&mut registry, &named("wherever")).id, everywhere.id);
     }
 }

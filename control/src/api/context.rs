@@ -19,6 +19,7 @@ use super::settings::Settings;
 use super::shapes::tags::Tag;
 use super::time::Timestamp;
 use super::world::World;
+use crate::aws::Answers;
 
 /// Tags of one resource, as everywhere in AWS.
 const MOST_TAGS: usize = 50;
@@ -32,6 +33,8 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) config: Arc<Config>,
     pub(crate) edge: &'a dyn Edge,
+    /// What AWS said about the endpoints that the request names.
+    pub(crate) answers: &'a Answers,
     pub(crate) now: Timestamp,
     /// The version of the world that the data path serves.
     pub(crate) served: u64,
@@ -223,13 +226,13 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A name to serve a new accelerator under: its own, unless somebody has it already.
+    /// A name to serve an accelerator under: its own, unless somebody else has it already.
     pub(crate) fn served_as(&self, name: &str, id: &AcceleratorId) -> String {
         let of_api = self
             .world
             .accelerators
-            .values()
-            .any(|record| record.served_as == name);
+            .iter()
+            .any(|(other, record)| other != id && record.served_as == name);
         let of_others = self
             .foreign
             .accelerators

@@ -305,6 +305,9 @@ pub(crate) fn update_any(
     }
     if let Some(name) = name {
         check_name(&name)?;
+        if name != record.name {
+            record.served_as = context.served_as(&name, id);
+        }
         record.name = name;
     }
     if let Some(ip_address_type) =
