@@ -93,6 +93,7 @@ fn credentials(section: &Section<'_>, folder: &Path) -> Option<Vec<Credential>> 
     for (index, section) in sections.iter().enumerate() {
         let access_key_id = section.get("access_key_id", access_key_id);
         let file = section.get("secret_access_key_file", typed::path);
+        let session_token_file = section.path_in("session_token_file", folder);
         if let Some(id) = &access_key_id
             && let Some(first) = ids.insert(id.clone(), index)
         {
@@ -102,13 +103,13 @@ fn credentials(section: &Section<'_>, folder: &Path) -> Option<Vec<Credential>> 
                 "give each key once",
             );
         }
+        let given = access_key_id.zip(file).zip(session_token_file);
         read.push(
-            access_key_id
-                .zip(file)
-                .map(|(access_key_id, file)| Credential {
-                    access_key_id,
-                    secret_access_key_file: folder.join(file),
-                }),
+            given.map(|((access_key_id, file), session_token_file)| Credential {
+                access_key_id,
+                secret_access_key_file: folder.join(file),
+                session_token_file,
+            }),
         );
     }
     read.into_iter().collect()

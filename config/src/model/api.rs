@@ -31,6 +31,8 @@ pub struct Credential {
     pub access_key_id: String,
     /// The file that holds its secret half.
     pub secret_access_key_file: PathBuf,
+    /// The file that holds the session token that must come with it; `None` is a key without one.
+    pub session_token_file: Option<PathBuf>,
 }
 
 /// `[[endpoint_alias]]`: what an endpoint id that is no address stands for.

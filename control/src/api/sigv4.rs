@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use portolan_config::model::Credential;
 use ring::{digest, hmac};
 
@@ -25,6 +25,12 @@ const SKEW: Duration = Duration::from_secs(5 * 60);
 /// A secret longer than this is a mistaken file.
 const LONGEST_SECRET: usize = 1024;
 
+/// A session token longer than this is a mistaken file. AWS's own are a few hundred characters to a few thousand.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// AWS signs every header that begins so: whoever could add one, or change one, would change what was asked for.
+const SIGNED_PREFIX: &str = "x-amz-";
+
 /// Headers that a request may sign; clients sign five or six.
 const MOST_SIGNED: usize = 64;
 
@@ -34,24 +40,32 @@ pub(crate) struct Keys(Vec<Key>);
 struct Key {
     id: String,
     secret: String,
+    /// What must come with it.
+    session_token: Option<String>,
 }
 
 /// A secret cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Its file cannot be read.
-    #[error("secret_access_key_file {}: {source}", path.display())]
+    #[error("{key} {}: {source}", path.display())]
     Unreadable {
+        /// The file's key in the configuration.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
     /// It holds nothing that could be a secret.
-    #[error("secret_access_key_file {}: it must hold one line of 8 to {LONGEST_SECRET} visible ASCII characters", path.display())]
+    #[error("{key} {}: it must hold one line of 8 to {longest} visible ASCII characters", path.display())]
     NotASecret {
+        /// The file's key in the configuration.
+        key: &'static str,
         /// The file.
         path: PathBuf,
+        /// The most that it may hold.
+        longest: usize,
     },
 }
 
@@ -66,10 +80,20 @@ impl Keys {
     /// Reads the secrets.
     pub(crate) fn read(credentials: &[Credential]) -> Result<Keys, KeyError> {
         let read = |credential: &Credential| {
-            let secret = read_secret(&credential.secret_access_key_file)?;
+            let Credential {
+                access_key_id,
+                secret_access_key_file,
+                session_token_file,
+            } = credential;
+            let read_token = |path: &PathBuf| read_line("session_token_file", path, LONGEST_TOKEN);
             Ok(Key {
-                id: credential.access_key_id.clone(),
-                secret,
+                id: access_key_id.clone(),
+                secret: read_line(
+                    "secret_access_key_file",
+                    secret_access_key_file,
+                    LONGEST_SECRET,
+                )?,
+                session_token: session_token_file.as_ref().map(read_token).transpose()?,
             })
         };
         credentials
@@ -108,10 +132,7 @@ impl Keys {
             .0
             .iter()
             .find(|key| key.id == authorization.access_key_id)
-            .filter(|_| {
-                // Ours are no temporary credentials, so a token belongs to a key that is not ours.
-                !headers.contains_key(SECURITY_TOKEN)
-            });
+            .filter(|key| key.comes_with(headers.get(SECURITY_TOKEN)));
         let Some(key) = key else {
             return Err(Exception::UnrecognizedClient
                 .because("The security token included in the request is invalid."));
@@ -123,17 +144,36 @@ impl Keys {
     }
 }
 
-fn read_secret(path: &Path) -> Result<String, KeyError> {
+impl Key {
+    /// Whether a request brings the key's token, or none when it has none.
+    fn comes_with(&self, given: Option<&HeaderValue>) -> bool {
+        match (&self.session_token, given) {
+            (None, None) => true,
+            (Some(token), Some(given)) => is_same(token.as_bytes(), given.as_bytes()),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+}
+
+/// Takes as long whatever the bytes are: their digests are compared by a key that nobody knows.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>());
+    hmac::verify(&key, one, hmac::sign(&key, other).as_ref()).is_ok()
+}
+
+fn read_line(key: &'static str, path: &Path, longest: usize) -> Result<String, KeyError> {
     let text = fs::read_to_string(path).map_err(|source| KeyError::Unreadable {
+        key,
         path: path.to_owned(),
         source,
     })?;
-    let secret = text.trim();
-    let fits = (8..=LONGEST_SECRET).contains(&secret.len())
-        && secret.bytes().all(|b| b.is_ascii_graphic());
-    fits.then(|| secret.to_owned())
+    let line = text.trim();
+    let fits = (8..=longest).contains(&line.len()) && line.bytes().all(|b| b.is_ascii_graphic());
+    fits.then(|| line.to_owned())
         .ok_or_else(|| KeyError::NotASecret {
+            key,
             path: path.to_owned(),
+            longest,
         })
 }
 
@@ -247,7 +287,11 @@ impl<'a> Authorization<'a> {
     fn canonical_request(&self, headers: &HeaderMap, body: &[u8]) -> Result<String, ApiError> {
         let incomplete = |what: String| Exception::IncompleteSignature.because(what);
         let names: Vec<&str> = self.signed_headers.split(';').collect();
-        for needed in ["host", DATE] {
+        let of_aws = headers
+            .keys()
+            .map(HeaderName::as_str)
+            .filter(|name| name.starts_with(SIGNED_PREFIX));
+        for needed in ["host", DATE].into_iter().chain(of_aws) {
             if !names.contains(&needed) {
                 return Err(incomplete(format!(
                     "'{needed}' must be a 'SignedHeader' in the AWS Authorization."

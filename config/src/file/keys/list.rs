@@ -55,6 +55,7 @@ pub const KEYS: &[Key] = &[
 
     key(Table::Credential, "access_key_id", "1 to 128 letters, digits, underscores", Required, "As the client names it."),
     key(Table::Credential, "secret_access_key_file", "path", Required, "File with the secret key, one line."),
+    key(Table::Credential, "session_token_file", "path", Absent("none"), "File with the session token that must come with the key, one line; without it the key comes without one."),
 
     key(Table::Aws, "import", "boolean", Value("true"), "Whether accelerators are made of what AWS says; `false` leaves credentials and endpoint to `[dns]`."),
     key(Table::Aws, "regions", "names", Value("[]"), "Where load balancers tagged `portolan:accelerator` are looked for; Global Accelerator's own endpoints carry their region."),

@@ -14,7 +14,15 @@ fn keys() -> Keys {
     Keys(vec![Key {
         id: "AKIDEXAMPLE".to_owned(),
         secret: SECRET.to_owned(),
+        session_token: None,
     }])
+}
+
+/// The same key, which a token must come with.
+fn temporary(token: &str) -> Keys {
+    let mut keys = keys();
+    keys.0[0].session_token = Some(token.to_owned());
+    keys
 }
 
 fn at() -> SystemTime {
@@ -133,6 +141,69 @@ fn every_difference_is_refused_by_its_name() {
         keys().verify(&headers, b"{}", at()).unwrap_err().exception,
         Exception::UnrecognizedClient
     );
+}
+
+#[test]
+fn a_session_token_must_be_the_one_that_is_configured() {
+    let token = "IQoJb3JpZ2luX2VjEA==/a+session+token";
+    let with = |token: Option<&str>| signed(b"{}", "us-west-2", token, at());
+    let verified = |headers: &HeaderMap| temporary(token).verify(headers, b"{}", at()).map(|_| ());
+    let refused = |headers: &HeaderMap| verified(headers).unwrap_err().exception;
+    assert_eq!(verified(&with(Some(token))), Ok(()));
+    assert_eq!(refused(&with(None)), Exception::UnrecognizedClient);
+    for other in [
+        "IQoJb3JpZ2luX2VjEA==/a+session+tokem",
+        "IQoJ",
+        "IQoJb3JpZ2luX2VjEA==/a+session+token2",
+    ] {
+        assert_eq!(refused(&with(Some(other))), Exception::UnrecognizedClient);
+    }
+    // Put beside a signature that does not cover it.
+    let mut added = with(None);
+    added.insert(SECURITY_TOKEN, HeaderValue::from_static(token));
+    assert_eq!(refused(&added), Exception::IncompleteSignature);
+}
+
+#[test]
+fn what_aws_signs_must_be_signed() {
+    let mut headers = signed(b"{}", "us-west-2", None, at());
+    headers.insert("x-amz-user-agent", HeaderValue::from_static("added"));
+    let refused = keys().verify(&headers, b"{}", at()).unwrap_err();
+    assert_eq!(refused.exception, Exception::IncompleteSignature);
+    assert!(refused.message.contains("x-amz-user-agent"), "{refused}");
+    // The operation is in such a header: one that was signed without it is nobody's word.
+    let text = headers[AUTHORIZATION].to_str().expect("text");
+    let without = text.replace(";x-amz-target", "");
+    let mut headers = signed(b"{}", "us-west-2", None, at());
+    headers.insert(AUTHORIZATION, without.parse().expect("a value"));
+    let refused = keys().verify(&headers, b"{}", at()).unwrap_err();
+    assert_eq!(refused.exception, Exception::IncompleteSignature);
+}
+
+#[test]
+fn keys_are_read_from_their_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("secret"), format!("{SECRET}\n")).expect("written");
+    std::fs::write(path("token"), "a-session-token\n").expect("written");
+    std::fs::write(path("two"), "one line\nand another\n").expect("written");
+    let read = |token: Option<&str>| {
+        Keys::read(&[Credential {
+            access_key_id: "AKIDEXAMPLE".to_owned(),
+            secret_access_key_file: path("secret"),
+            session_token_file: token.map(path),
+        }])
+    };
+    let keys = read(Some("token")).expect("both are there");
+    let headers = signed(b"{}", "us-west-2", Some("a-session-token"), at());
+    assert!(keys.verify(&headers, b"{}", at()).is_ok());
+    for broken in ["two", "missing"] {
+        let error = read(Some(broken)).err().expect("refused").to_string();
+        assert!(
+            error.contains("session_token_file") && error.contains(broken),
+            "{error}"
+        );
+    }
 }
 
 #[test]
