@@ -124,6 +124,7 @@ pub enum Resource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadBalancerFacts {
     /// `application`, `network` or what else there will be.
+    #[serde(rename = "type")]
     pub kind: String,
     /// What its addresses are found by.
     pub dns_name: String,
@@ -320,5 +321,40 @@ impl Reading {
             && self.accelerators.whole
             && self.accelerators.seen.values().all(listeners)
             && self.tagged.values().all(|scope| scope.whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_resource_comes_back_from_json() {
+        let balancer = LoadBalancerFacts {
+            kind: "application".to_owned(),
+            dns_name: "web.example.com".to_owned(),
+            internal: false,
+            state: "active".to_owned(),
+            static_addresses: vec![[192, 0, 2, 1].into()],
+        };
+        let instance = InstanceFacts {
+            state: "running".to_owned(),
+            public: None,
+            private: Some([10, 0, 0, 1].into()),
+            ipv6: None,
+        };
+        let elastic_ip = ElasticIpFacts {
+            public: Some([192, 0, 2, 2].into()),
+            private: None,
+        };
+        for resource in [
+            Resource::LoadBalancer(balancer),
+            Resource::Instance(instance),
+            Resource::ElasticIp(elastic_ip),
+        ] {
+            let text = serde_json::to_string(&resource).expect("JSON");
+            let back: Resource = serde_json::from_str(&text).expect(&text);
+            assert_eq!(back, resource, "{text}");
+        }
     }
 }
