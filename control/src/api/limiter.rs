@@ -61,7 +61,7 @@ impl Bucket {
 }
 
 /// One host has a /64 of IPv6 to itself.
-fn source(client: IpAddr) -> IpAddr {
+pub(crate) fn source(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(ip) => IpAddr::V4(ip),
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),

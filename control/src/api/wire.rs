@@ -28,6 +28,7 @@ use super::engine::Engine;
 use super::errors::{ApiError, Exception};
 use super::limiter::Limiter;
 use super::operations::Operation;
+use super::seats::Seats;
 use super::sigv4::Keys;
 
 /// The largest body. The largest request that the model allows, 500 resources in an attachment, is below 300 KiB.
@@ -48,8 +49,15 @@ const STALLED_READER: Duration = Duration::from_secs(20);
 /// Connections at once; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 128;
 
-/// Requests that are worked on at once: with the body limit this bounds the memory that JSON can take.
+/// Requests that are worked on at once: this bounds the memory that JSON can take.
 const REQUESTS: usize = 16;
+
+/// Bodies up to this size are read without waiting for anybody: those of all connections together are a few megabytes, so that who
+/// sends slowly holds nobody up.
+const SMALL: u64 = 64 * 1024;
+
+/// Larger bodies that are read at once.
+const LARGE_BODIES: usize = 16;
 
 /// The largest head.
 const BUFFER: usize = 64 * 1024;
@@ -66,7 +74,9 @@ struct Server {
     engine: Arc<Engine>,
     keys: Keys,
     limiter: Mutex<Limiter>,
+    seats: Seats,
     requests: Semaphore,
+    large_bodies: Semaphore,
 }
 
 /// Answers on `listener`.
@@ -81,7 +91,9 @@ pub(crate) async fn serve(
         engine,
         keys,
         limiter: Mutex::default(),
+        seats: Seats::default(),
         requests: Semaphore::new(REQUESTS),
+        large_bodies: Semaphore::new(LARGE_BODIES),
     });
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -92,10 +104,14 @@ pub(crate) async fn serve(
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, peer)) => {
+                // Who has more than its share is hung up on.
+                let Some(seat) = server.seats.take(peer.ip()) else {
+                    continue;
+                };
                 let server = server.clone();
                 connections.spawn(async move {
                     connection(stream, peer, server).await;
-                    drop(permit);
+                    drop((seat, permit));
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -178,12 +194,16 @@ impl Server {
         if self.keys.is_open() {
             refuse_browsers(&head.headers)?;
         }
-        let _request = self.requests.acquire().await;
+        let large = match announced(&head.headers) {
+            Some(length) if length <= SMALL => None,
+            Some(_) | None => Some(self.large_bodies.acquire().await),
+        };
         let body = read_body(&head.headers, body).await?;
         let caller = self.keys.verify(&head.headers, &body, SystemTime::now())?;
         let operation = operation(&head.headers)?;
+        let _request = self.requests.acquire().await;
         let input = parse(&body)?;
-        drop(body);
+        drop((body, large));
         let asker = Asker {
             caller,
             client,
@@ -229,14 +249,17 @@ fn refuse_browsers(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// The length that a body says it has.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
 async fn read_body(headers: &HeaderMap, body: Incoming) -> Result<Bytes, ApiError> {
     let too_large = || {
         Exception::RequestEntityTooLarge.because(format!("A body has at most {BODY_LIMIT} bytes"))
     };
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY_LIMIT as u64) {
+    if announced(headers).is_some_and(|length| length > BODY_LIMIT as u64) {
         return Err(too_large());
     }
     match timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
