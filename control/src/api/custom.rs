@@ -84,22 +84,21 @@ pub(crate) fn allocate(
 }
 
 /// One line of the mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mapping {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mapping<'a> {
     pub(crate) accelerator_port: u16,
     pub(crate) ip: Ipv4Addr,
     pub(crate) port: u16,
-    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) protocols: &'a [Protocol],
     pub(crate) allowed: bool,
 }
 
-/// The whole mapping of a subnet, in its order.
-pub(crate) fn mappings(
-    subnet: &SubnetRecord,
-    destinations: &[CustomRoutingDestinationConfiguration],
-) -> Vec<Mapping> {
-    let ports = destination_ports(destinations);
-    let sockets = addresses(subnet.prefix).flat_map(|ip| {
+/// The whole mapping of a subnet to these [`destination_ports`], in its order.
+pub(crate) fn mappings<'a>(
+    subnet: &'a SubnetRecord,
+    ports: &'a [(u16, Vec<Protocol>)],
+) -> impl Iterator<Item = Mapping<'a>> {
+    let sockets = addresses(subnet.prefix).flat_map(move |ip| {
         ports
             .iter()
             .map(move |(port, protocols)| (ip, *port, protocols))
@@ -108,19 +107,15 @@ pub(crate) fn mappings(
         .ports
         .iter()
         .flat_map(|range| range.from_port..=range.to_port);
-    accelerator_ports
-        .zip(sockets)
-        .zip(0..)
-        .map(
-            |((accelerator_port, (ip, port, protocols)), position)| Mapping {
-                accelerator_port,
-                ip,
-                port,
-                protocols: protocols.clone(),
-                allowed: holds(&subnet.allowed, position),
-            },
-        )
-        .collect()
+    accelerator_ports.zip(sockets).zip(0..).map(
+        |((accelerator_port, (ip, port, protocols)), position)| Mapping {
+            accelerator_port,
+            ip,
+            port,
+            protocols,
+            allowed: holds(&subnet.allowed, position),
+        },
+    )
 }
 
 fn holds(ranges: &[(u32, u32)], position: u32) -> bool {
@@ -137,22 +132,25 @@ pub(crate) fn positions(
     ips: &[Ipv4Addr],
     ports: &[u16],
 ) -> Vec<u32> {
-    let all = mappings(subnet, destinations);
-    let is_meant = |mapping: &Mapping| {
+    let all = destination_ports(destinations);
+    let is_meant = |mapping: &Mapping<'_>| {
         ips.contains(&mapping.ip) && (ports.is_empty() || ports.contains(&mapping.port))
     };
     (0..)
-        .zip(&all)
+        .zip(mappings(subnet, &all))
         .filter(|(_, mapping)| is_meant(mapping))
         .map(|(position, _)| position)
         .collect()
 }
 
+/// A position stands for a port of the accelerator. An import may say more.
+const LAST_POSITION: u32 = u16::MAX as u32;
+
 /// Allows or denies positions.
 pub(crate) fn set(allowed: &[(u32, u32)], positions: &[u32], allow: bool) -> Vec<(u32, u32)> {
     let mut open: std::collections::BTreeSet<u32> = allowed
         .iter()
-        .flat_map(|(first, last)| *first..=*last)
+        .flat_map(|(first, last)| *first..=(*last).min(LAST_POSITION))
         .collect();
     for position in positions {
         if allow {
@@ -183,16 +181,14 @@ pub(crate) struct Served {
 /// Everything that a group allows.
 pub(crate) fn served(group: &CustomGroup) -> Vec<Served> {
     let mut served: BTreeMap<(Ipv4Addr, bool), Vec<(u16, u16)>> = BTreeMap::new();
+    let ports = destination_ports(&group.destinations);
     for subnet in group
         .subnets
         .iter()
         .filter(|subnet| !subnet.allowed.is_empty())
     {
-        for mapping in mappings(subnet, &group.destinations)
-            .into_iter()
-            .filter(|mapping| mapping.allowed)
-        {
-            for protocol in &mapping.protocols {
+        for mapping in mappings(subnet, &ports).filter(|mapping| mapping.allowed) {
+            for protocol in mapping.protocols {
                 let is_udp = *protocol == Protocol::Udp;
                 served
                     .entry((mapping.ip, is_udp))
@@ -253,7 +249,8 @@ mod tests {
         assert_eq!(ports_needed(prefix, &destinations), 2510);
         let ports = allocate(&[range(10001, 20000)], &[], 2510).expect("there are enough");
         assert_eq!(ports, [range(10001, 12510)]);
-        let all = mappings(&subnet(ports), &destinations);
+        let (subnet, to) = (subnet(ports), destination_ports(&destinations));
+        let all: Vec<Mapping<'_>> = mappings(&subnet, &to).collect();
         let shown = |port: u16| {
             let found = all
                 .iter()

@@ -183,13 +183,17 @@ pub(crate) fn list_resources(
         .filter(|_| owner == account.0)
         .flat_map(|(id, record)| {
             let arn = account.attachment_arn(id);
-            record
-                .resources
-                .iter()
-                .map(move |resource| CrossAccountResource {
-                    endpoint_id: resource.endpoint_id.clone(),
-                    cidr: resource.cidr.clone(),
-                    attachment_arn: Some(arn.clone()),
+            // Attachments that come or go between two pages move nothing.
+            let first = record.seq * (MOST_RESOURCES as u64 + 1);
+            (first..)
+                .zip(&record.resources)
+                .map(move |(number, resource)| {
+                    let shown = CrossAccountResource {
+                        endpoint_id: resource.endpoint_id.clone(),
+                        cidr: resource.cidr.clone(),
+                        attachment_arn: Some(arn.clone()),
+                    };
+                    (number, shown)
                 })
         });
     let list = format!("resources of {owner} for {for_one:?}");
@@ -199,7 +203,7 @@ pub(crate) fn list_resources(
         next_token: next_token.as_deref(),
     };
     let (cross_account_resources, next_token) =
-        page(&context.world.meta.page_key, &asked, (1..).zip(resources))?;
+        page(&context.world.meta.page_key, &asked, resources)?;
     Ok(ListCrossAccountResourcesResponse {
         cross_account_resources,
         next_token,

@@ -9,9 +9,10 @@ use crate::api::desired;
 use crate::api::errors::{ApiError, invalid};
 use crate::api::operations::custom_endpoints::no_endpoint;
 use crate::api::paging::{Asked, page};
-use crate::api::records::{CustomGroup, GroupBody, GroupRecord, Kind};
+use crate::api::records::{CustomGroup, GroupBody, GroupRecord, Kind, SubnetRecord};
 use crate::api::shapes::accelerators::IpAddressType;
 use crate::api::shapes::custom_routing::*;
+use crate::api::shapes::listeners::Protocol;
 
 pub(crate) fn list(
     context: &mut Context<'_>,
@@ -35,14 +36,20 @@ pub(crate) fn list(
     {
         return Err(crate::api::context::no_group());
     }
-    let mut all = Vec::new();
-    for (id, _, body) in groups(context).filter(|(id, _, _)| id.listener.accelerator == accelerator)
-    {
-        if one.as_ref().is_none_or(|one| one == id) {
-            all.extend(of_group(context, id, body));
+    let listed: Vec<(&GroupId, &CustomGroup, Ports)> = groups(context)
+        .filter(|(id, _, _)| {
+            id.listener.accelerator == accelerator && one.as_ref().is_none_or(|one| one == *id)
+        })
+        .map(|(id, _, body)| (id, body, custom::destination_ports(&body.destinations)))
+        .collect();
+    // Every port of the accelerator may be in it, so only what is on the page is written out.
+    let mut all: Vec<(Mapping<'_>, &GroupId, &SubnetRecord)> = Vec::new();
+    for (id, body, ports) in &listed {
+        for subnet in &body.subnets {
+            all.extend(custom::mappings(subnet, ports).map(|mapping| (mapping, *id, subnet)));
         }
     }
-    all.sort_by_key(|mapping| mapping.accelerator_port);
+    all.sort_by_key(|(mapping, _, _)| mapping.accelerator_port);
     let list = format!(
         "mappings of {accelerator}, {}",
         one.map(|id| id.to_string()).unwrap_or_default()
@@ -54,42 +61,42 @@ pub(crate) fn list(
     };
     let numbered = all
         .into_iter()
-        .map(|mapping| (u64::from(mapping.accelerator_port), mapping));
-    let (port_mappings, next_token) = page(&context.world.meta.page_key, &asked, numbered)?;
+        .map(|line| (u64::from(line.0.accelerator_port), line));
+    let (page, next_token) = page(&context.world.meta.page_key, &asked, numbered)?;
+    let show = |(mapping, id, subnet)| show(context, mapping, id, subnet);
     Ok(ListCustomRoutingPortMappingsResponse {
-        port_mappings,
+        port_mappings: page.into_iter().map(show).collect(),
         next_token,
     })
 }
 
-fn of_group(context: &Context<'_>, id: &GroupId, body: &CustomGroup) -> Vec<PortMapping> {
-    let arn = context.arn(id);
-    let of_subnet = |subnet| {
-        let arn = &arn;
-        custom::mappings(subnet, &body.destinations)
-            .into_iter()
-            .map(move |mapping| {
-                let Mapping {
-                    accelerator_port,
-                    ip,
-                    port,
-                    protocols,
-                    allowed,
-                } = mapping;
-                PortMapping {
-                    accelerator_port,
-                    endpoint_group_arn: arn.clone(),
-                    endpoint_id: subnet.id.clone(),
-                    destination_socket_address: SocketAddress {
-                        ip_address: ip.to_string(),
-                        port,
-                    },
-                    protocols,
-                    destination_traffic_state: state(allowed),
-                }
-            })
-    };
-    body.subnets.iter().flat_map(of_subnet).collect()
+/// Of a group's destinations.
+type Ports = Vec<(u16, Vec<Protocol>)>;
+
+fn show(
+    context: &Context<'_>,
+    mapping: Mapping<'_>,
+    group: &GroupId,
+    subnet: &SubnetRecord,
+) -> PortMapping {
+    let Mapping {
+        accelerator_port,
+        ip,
+        port,
+        protocols,
+        allowed,
+    } = mapping;
+    PortMapping {
+        accelerator_port,
+        endpoint_group_arn: context.arn(group),
+        endpoint_id: subnet.id.clone(),
+        destination_socket_address: SocketAddress {
+            ip_address: ip.to_string(),
+            port,
+        },
+        protocols: protocols.to_vec(),
+        destination_traffic_state: state(allowed),
+    }
 }
 
 pub(crate) fn list_by_destination(
@@ -115,13 +122,11 @@ pub(crate) fn list_by_destination(
         let Some(accelerator) = context.accelerator_record(&id.listener.accelerator) else {
             continue;
         };
-        for mapping in custom::mappings(subnet, &body.destinations)
-            .into_iter()
-            .filter(|mapping| mapping.ip == ip)
-        {
+        let ports = custom::destination_ports(&body.destinations);
+        for mapping in custom::mappings(subnet, &ports).filter(|mapping| mapping.ip == ip) {
             let port = mapping.accelerator_port;
             let addresses = desired::addresses(accelerator).into_iter();
-            all.push(DestinationPortMapping {
+            let shown = DestinationPortMapping {
                 accelerator_arn: context.arn(&id.listener.accelerator),
                 accelerator_socket_addresses: addresses
                     .map(|address| SocketAddress {
@@ -138,7 +143,9 @@ pub(crate) fn list_by_destination(
                 },
                 ip_address_type: IpAddressType::Ipv4,
                 destination_traffic_state: state(mapping.allowed),
-            });
+            };
+            // Groups that come or go between two pages move nothing.
+            all.push((record.seq << u16::BITS | u64::from(port), shown));
         }
     }
     if !known {
@@ -150,8 +157,8 @@ pub(crate) fn list_by_destination(
         max_results,
         next_token: next_token.as_deref(),
     };
-    let (destination_port_mappings, next_token) =
-        page(&context.world.meta.page_key, &asked, (1..).zip(all))?;
+    all.sort_by_key(|(number, _)| *number);
+    let (destination_port_mappings, next_token) = page(&context.world.meta.page_key, &asked, all)?;
     Ok(ListCustomRoutingPortMappingsByDestinationResponse {
         destination_port_mappings,
         next_token,
