@@ -103,6 +103,7 @@ impl Controller {
             started: now,
             had_first_results: AtomicBool::new(false),
             shutting_down: AtomicBool::new(false),
+            advertised: crate::advertised::Advertised::default(),
             aws: crate::aws::Door::default(),
             dns: crate::publish::Door::default(),
         });
@@ -171,6 +172,7 @@ pub(crate) struct Shared {
     started: Instant,
     had_first_results: AtomicBool,
     shutting_down: AtomicBool,
+    pub(crate) advertised: crate::advertised::Advertised,
     pub(crate) aws: crate::aws::Door,
     pub(crate) dns: crate::publish::Door,
 }

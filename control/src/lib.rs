@@ -1,6 +1,7 @@
 //! The control way: sources → desired state → compile → snapshot; health view and signals in, admin and metrics out.
 
 pub mod admin;
+pub mod advertised;
 pub mod api;
 pub mod aws;
 mod compile;

@@ -10,6 +10,7 @@ use portolan_config::model::{Accelerator, Protocol, Source};
 use portolan_config::units::{AcceleratorName, EndpointId, PortSet};
 
 use super::{Command, ControlHandle, DrainError};
+use crate::advertised::Advertised;
 use crate::aws::{AwsView, Door, NoSync};
 use crate::health_view;
 use crate::sources::{Fill, beside};
@@ -48,6 +49,10 @@ impl ControlHandle {
 
     pub(crate) fn aws(&self) -> &Door {
         &self.shared.aws
+    }
+
+    pub(crate) fn ranges(&self) -> &Advertised {
+        &self.shared.advertised
     }
 
     /// Puts a source's accelerators in the place of those that it asked for before, and returns when the data path serves

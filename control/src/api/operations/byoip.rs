@@ -73,7 +73,7 @@ pub(crate) fn advertise(
     request: AdvertiseByoipCidrRequest,
 ) -> Result<AdvertiseByoipCidrResponse, ApiError> {
     let (net, record) = find(context, &request.cidr)?;
-    if record.state != ByoipCidrState::Ready {
+    if state(context, net, &record) != ByoipCidrState::Ready {
         return Err(wrong_state(net, "must be READY to be advertised"));
     }
     let record = ByoipRecord {
@@ -129,7 +129,7 @@ pub(crate) fn deprovision(
     request: DeprovisionByoipCidrRequest,
 ) -> Result<DeprovisionByoipCidrResponse, ApiError> {
     let (net, record) = find(context, &request.cidr)?;
-    if record.state == ByoipCidrState::Advertising {
+    if state(context, net, &record) != ByoipCidrState::Ready {
         return Err(wrong_state(net, "is advertised: withdraw it first"));
     }
     if context
@@ -165,7 +165,7 @@ pub(crate) fn list(
     let (page, next_token) = page(&context.world.meta.page_key, &asked, all)?;
     let byoip_cidrs = page
         .into_iter()
-        .map(|(net, record)| show(*net, record, record.state))
+        .map(|(net, record)| show(*net, record, state(context, *net, record)))
         .collect();
     Ok(ListByoipCidrsResponse {
         byoip_cidrs,
@@ -191,6 +191,17 @@ fn step(
     record.events.truncate(EVENTS_SHOWN);
     context.edit(Edit::Byoip(net, Some(record.clone())));
     show(net, &record, shown)
+}
+
+/// How far a range is: what is decided is pending until the announcer of this edge, if there is one, has done it.
+fn state(context: &Context<'_>, net: Ipv4Net, record: &ByoipRecord) -> ByoipCidrState {
+    let announced = context.edge.announced();
+    let is_announced = announced.map(|announced| announced.contains(&net));
+    match (record.state, is_announced) {
+        (ByoipCidrState::Advertising, Some(false)) => ByoipCidrState::PendingAdvertising,
+        (ByoipCidrState::Ready, Some(true)) => ByoipCidrState::PendingWithdrawing,
+        (decided, _) => decided,
+    }
 }
 
 fn find(context: &Context<'_>, cidr: &str) -> Result<(Ipv4Net, ByoipRecord), ApiError> {
