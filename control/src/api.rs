@@ -18,11 +18,14 @@ mod health;
 mod idempotency;
 mod keeper;
 mod limiter;
+mod looked_up;
 mod operations;
 mod paging;
 mod pool;
 mod publisher;
 mod records;
+mod refresher;
+mod seats;
 mod settings;
 mod shapes;
 mod sigv4;
@@ -38,7 +41,6 @@ use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
 use portolan_config::model::{Accelerator, Config};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +48,7 @@ pub use self::engine::ImportError;
 pub use self::sigv4::KeyError;
 pub use self::world::BadRecord;
 
+use self::endpoint_id::Meaning;
 use self::engine::Engine;
 use self::keeper::Keeper;
 use self::publisher::Publisher;
@@ -102,7 +105,7 @@ impl Opened {
 
     /// What the records ask for.
     pub fn accelerators(&self, config: &Config) -> Vec<Accelerator> {
-        Publisher::default().build(&self.world, &self.settings, &config.endpoint_aliases)
+        Publisher::default().build(&self.world, &self.settings, Meaning::of(config))
     }
 }
 
@@ -114,7 +117,7 @@ fn load(keeper: &Keeper, path: &Path) -> Result<World, ApiError> {
         source,
     })?;
     if let Some(edit) = world.settle() {
-        keeper.commit(&[edit.to_change()])?;
+        keeper.commit(&[edit.to_change()], Vec::new)?;
         world.apply(vec![edit], None);
     }
     Ok(world)
@@ -127,7 +130,7 @@ pub struct Api {
     control: ControlHandle,
 }
 
-/// A cheap handle for the admin server and the announcer.
+/// A cheap handle for the admin server.
 #[derive(Clone)]
 pub struct ApiHandle(Arc<Engine>);
 
@@ -173,6 +176,7 @@ impl Api {
         } = self;
         let mut publishing = tokio::task::JoinSet::new();
         publishing.spawn(publisher::run(engine.clone(), control));
+        publishing.spawn(refresher::run(engine.clone()));
         tokio::select! {
             ended = wire::serve(listener, engine, keys) => ended,
             () = stop.cancelled() => Ok(()),
@@ -199,11 +203,6 @@ impl ApiHandle {
     /// Undoes [`ApiHandle::release`].
     pub async fn take_back(&self) {
         self.0.clone().take_back().await;
-    }
-
-    /// Ranges that were brought along and are advertised: what an announcer of this edge announces.
-    pub fn advertised(&self) -> Vec<Ipv4Net> {
-        self.0.advertised()
     }
 
     /// Every static address of an accelerator that the API made.

@@ -8,6 +8,7 @@ mod ec2;
 mod elb;
 mod ga;
 mod guard;
+mod lookup;
 mod map;
 mod merge;
 mod permissions;
@@ -26,4 +27,5 @@ pub use self::plan::{Action, Change, Known};
 pub use self::status::{AwsView, NoSync};
 pub use self::sync::{Planned, Restored, SyncError, plan_once, run, sync_once};
 
+pub(crate) use self::lookup::{Answers, Looked, Named};
 pub(crate) use self::status::Door;

@@ -105,6 +105,9 @@ pub enum StoreError {
     /// It was let go for a successor.
     #[error("the store is with the successor of this process")]
     Released,
+    /// It failed a moment ago, and is not asked again yet.
+    #[error("the store failed a moment ago: {0}")]
+    Resting(String),
     /// The disk or the file failed.
     #[error("{}: {source}", path.display())]
     Failed {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use portolan_config::address::Host;
 use portolan_config::model::{
-    Accelerator, ClientAffinity as ModelAffinity, Endpoint, EndpointAlias, EndpointGroup,
-    GroupSettings, HealthCheck, HedgeAfter, HttpProbe, Listener, ListenerSettings, OnUnhealthy,
-    PortOverride, Probe, Protocol as ModelProtocol, Source,
+    Accelerator, ClientAffinity as ModelAffinity, Endpoint, EndpointGroup, GroupSettings,
+    HealthCheck, HedgeAfter, HttpProbe, Listener, ListenerSettings, OnUnhealthy, PortOverride,
+    Probe, Protocol as ModelProtocol, Source,
 };
 use portolan_config::units::{
     AcceleratorName, EndpointId, PortRange, PortSet, Region, TrafficDial, Weight,
@@ -19,7 +19,7 @@ use portolan_config::units::{
 use super::arn::AcceleratorId;
 use super::custom::{self, Served};
 use super::defaults::Defaults;
-use super::endpoint_id;
+use super::endpoint_id::Meaning;
 use super::records::{
     AcceleratorRecord, EndpointRecord, GroupBody, GroupRecord, Kind, ListenerRecord, StandardGroup,
 };
@@ -28,6 +28,7 @@ use super::shapes::accelerators::IpAddressType;
 use super::shapes::endpoint_groups::HealthCheckProtocol;
 use super::shapes::listeners::{ClientAffinity, Protocol};
 use super::world::World;
+use crate::aws::picture::Resource;
 
 /// One accelerator as it is to be served.
 pub(crate) fn accelerator(
@@ -35,7 +36,7 @@ pub(crate) fn accelerator(
     id: &AcceleratorId,
     record: &AcceleratorRecord,
     settings: &Settings,
-    aliases: &[EndpointAlias],
+    meaning: Meaning<'_>,
 ) -> Accelerator {
     let listeners = world.listeners_of(id).into_iter();
     let listeners: Vec<Listener> = match record.kind {
@@ -43,7 +44,7 @@ pub(crate) fn accelerator(
             .filter_map(|(id, listener)| {
                 let groups = world.groups_of(id).into_iter();
                 let groups = groups
-                    .filter_map(|(_, group)| standard_group(group, listener, settings, aliases));
+                    .filter_map(|(_, group)| standard_group(group, listener, settings, meaning));
                 standard_listener(listener, groups.collect())
             })
             .collect(),
@@ -111,7 +112,7 @@ fn standard_group(
     record: &GroupRecord,
     listener: &ListenerRecord,
     settings: &Settings,
-    aliases: &[EndpointAlias],
+    meaning: Meaning<'_>,
 ) -> Option<EndpointGroup> {
     let GroupBody::Standard(body) = &record.body else {
         return None;
@@ -119,9 +120,12 @@ fn standard_group(
     let endpoints: Vec<Endpoint> = body
         .endpoints
         .iter()
-        .filter_map(|e| endpoint(e, aliases))
+        .filter_map(|e| endpoint(e, meaning))
         .collect();
-    let check = health_check(body, listener, &endpoints, settings);
+    let check = match all_balancers(body, meaning) {
+        true => balancers_check(body, listener),
+        false => health_check(body, listener, &endpoints, settings),
+    };
     let overrides = body.port_overrides.iter();
     Some(EndpointGroup {
         region: Region::new(record.region.as_str()),
@@ -139,8 +143,8 @@ fn standard_group(
     })
 }
 
-fn endpoint(record: &EndpointRecord, aliases: &[EndpointAlias]) -> Option<Endpoint> {
-    let (host, port) = endpoint_id::endpoint(&record.id, aliases).ok()?;
+fn endpoint(record: &EndpointRecord, meaning: Meaning<'_>) -> Option<Endpoint> {
+    let (host, port) = meaning.endpoint(&record.id, record.found.as_ref()).ok()?;
     Some(Endpoint {
         id: served_id(record),
         host,
@@ -164,6 +168,31 @@ pub(crate) fn first_port(listener: &ListenerRecord) -> u16 {
         .port_ranges
         .first()
         .map_or(1, |range| range.from_port)
+}
+
+/// Whether AWS knows every endpoint as a load balancer.
+fn all_balancers(body: &StandardGroup, meaning: Meaning<'_>) -> bool {
+    let is_balancer = |endpoint: &EndpointRecord| {
+        let is_found = matches!(endpoint.found, Some(Resource::LoadBalancer(_)));
+        is_found && !meaning.has_alias(&endpoint.id)
+    };
+    !body.endpoints.is_empty() && body.endpoints.iter().all(is_balancer)
+}
+
+/// Global Accelerator leaves load balancers to their own checks, so a group's protocol, port and path may be anything: the port that
+/// flows go to is asked.
+fn balancers_check(body: &StandardGroup, listener: &ListenerRecord) -> HealthCheck {
+    let default = Defaults::of(protocol(listener)).health_check.clone();
+    let first = first_port(listener);
+    let overridden = body
+        .port_overrides
+        .iter()
+        .find(|o| o.listener_port == first);
+    HealthCheck {
+        probe: Probe::Tcp,
+        port: Some(overridden.map_or(first, |o| o.endpoint_port)),
+        ..default
+    }
 }
 
 fn health_check(

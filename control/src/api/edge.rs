@@ -1,13 +1,16 @@
 //! What the API asks of the rest of the edge: the configuration in force, and how endpoints fare. [`ControlHandle`] answers in
 //! the process, a fake in tests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use portolan_config::model::{Config, Protocol, Source};
 use portolan_config::units::{AcceleratorName, EndpointId, PortSet};
 
 use crate::ControlHandle;
+use crate::advertised::Ranges;
+use crate::aws::{Answers, Named};
 use crate::handle::EndpointHealth;
 
 /// Where endpoints are asked about.
@@ -29,7 +32,19 @@ pub(crate) trait Edge: Send + Sync {
 
     /// The endpoints of a group; empty when it is not served.
     fn health(&self, place: &Place) -> HashMap<EndpointId, EndpointHealth>;
+
+    /// What AWS says that these are; nothing without `[aws]`.
+    fn look_up(&self, wanted: BTreeSet<Named>) -> Asking<'_>;
+
+    /// These ranges are to be announced, and no others.
+    fn advertise(&self, ranges: Ranges);
+
+    /// The ranges that are announced; `None` where nobody announces.
+    fn announced(&self) -> Option<Arc<Ranges>>;
 }
+
+/// An answer on its way.
+pub(crate) type Asking<'a> = Pin<Box<dyn Future<Output = Answers> + Send + 'a>>;
 
 impl Edge for ControlHandle {
     fn config(&self) -> Arc<Config> {
@@ -45,5 +60,22 @@ impl Edge for ControlHandle {
             region,
         } = place;
         self.endpoint_health((*source, accelerator), (*protocol, ports), region)
+    }
+
+    fn look_up(&self, wanted: BTreeSet<Named>) -> Asking<'_> {
+        Box::pin(async move {
+            match &self.config().aws {
+                Some(aws) => self.aws().lookup().ask(aws, wanted).await,
+                None => Answers::new(),
+            }
+        })
+    }
+
+    fn advertise(&self, ranges: Ranges) {
+        self.ranges().decide(ranges);
+    }
+
+    fn announced(&self) -> Option<Arc<Ranges>> {
+        self.ranges().announced()
     }
 }

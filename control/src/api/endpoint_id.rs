@@ -3,26 +3,78 @@
 use ipnet::Ipv4Net;
 use portolan_config::address::Host;
 use portolan_config::file;
-use portolan_config::model::{AliasAddress, EndpointAlias};
+use portolan_config::model::{AliasAddress, AwsReach, Config, EndpointAlias};
 
-/// What an endpoint is reached by.
-pub(crate) fn endpoint(id: &str, aliases: &[EndpointAlias]) -> Result<(Host, Option<u16>), String> {
-    match alias(id, aliases) {
-        Some(AliasAddress::Endpoint(host, port)) => return Ok((host.clone(), *port)),
-        Some(AliasAddress::Subnet(net)) => {
-            return Err(format!(
-                "'{id}' is an alias of the subnet {net}, not of an endpoint"
-            ));
+use crate::aws::Named;
+use crate::aws::picture::{Resource, Way};
+
+/// What gives ids their meaning beside AWS's answers.
+#[derive(Clone, Copy)]
+pub(crate) struct Meaning<'a> {
+    pub(crate) aliases: &'a [EndpointAlias],
+    /// From where AWS's resources are reached; `None` without `[aws]`.
+    pub(crate) reach: Option<AwsReach>,
+}
+
+impl<'a> Meaning<'a> {
+    /// By the configuration in force.
+    pub(crate) fn of(config: &'a Config) -> Self {
+        Self {
+            aliases: &config.endpoint_aliases,
+            reach: config.aws.as_ref().map(|aws| aws.reach),
         }
-        None => {}
     }
-    if let Some(what) = name_of_aws(id) {
-        return Err(format!(
+
+    /// What AWS is to be asked about, if it is: what has an alias is what the alias says.
+    pub(crate) fn to_ask(self, region: &str, id: &str) -> Option<Named> {
+        self.reach?;
+        Named::of(region, id).filter(|_| !self.has_alias(id))
+    }
+
+    /// Whether the operator has said what it is.
+    pub(crate) fn has_alias(self, id: &str) -> bool {
+        alias(id, self.aliases).is_some()
+    }
+
+    /// What an endpoint is reached by. `found` is what AWS said of it last.
+    pub(crate) fn endpoint(
+        self,
+        id: &str,
+        found: Option<&Resource>,
+    ) -> Result<(Host, Option<u16>), String> {
+        match alias(id, self.aliases) {
+            Some(AliasAddress::Endpoint(host, port)) => return Ok((host.clone(), *port)),
+            Some(AliasAddress::Subnet(net)) => {
+                return Err(format!(
+                    "'{id}' is an alias of the subnet {net}, not of an endpoint"
+                ));
+            }
+            None => {}
+        }
+        if let Some(resource) = found {
+            // What was found once is served without [aws], too: only the operator's word on how it is reached has gone.
+            return match resource.way(self.reach.unwrap_or(AwsReach::Public))? {
+                Way::Name(name) => Ok((Host::Name(name.into()), None)),
+                Way::Ip(ip) => Ok((Host::Ip(ip), None)),
+            };
+        }
+        match name_of_aws(id) {
+            Some(what) => Err(self.unresolved(id, what)),
+            None => file::endpoint_host(id).map_err(|error| error.to_string()),
+        }
+    }
+
+    fn unresolved(self, id: &str, what: &str) -> String {
+        let resolvable = Named::of("", id).is_some();
+        let or_ask = match (resolvable, self.reach) {
+            (true, None) => ", add [aws] with credentials, so that AWS is asked what it is",
+            (true, Some(_)) | (false, _) => "",
+        };
+        format!(
             "'{id}' is {what} that this edge cannot resolve: add [[endpoint_alias]] id = \"{id}\", address = \"…\" to its \
-             file, or give an address or a name as the endpoint's id"
-        ));
+             file{or_ask}, or give an address or a name as the endpoint's id"
+        )
     }
-    file::endpoint_host(id).map_err(|error| error.to_string())
 }
 
 /// The subnet that an id stands for: an alias, or a prefix as it is.
@@ -81,6 +133,7 @@ fn name_of_aws(id: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::picture::InstanceFacts;
 
     fn aliases() -> Vec<EndpointAlias> {
         let host = Host::Ip("10.0.1.10".parse().expect("an address"));
@@ -97,6 +150,14 @@ mod tests {
         ]
     }
 
+    fn endpoint(id: &str, aliases: &[EndpointAlias]) -> Result<(Host, Option<u16>), String> {
+        let meaning = Meaning {
+            aliases,
+            reach: None,
+        };
+        meaning.endpoint(id, None)
+    }
+
     #[test]
     fn aliases_addresses_and_names_resolve_and_the_rest_says_how() {
         let (host, port) = endpoint("i-0123456789abcdef0", &aliases()).expect("an alias");
@@ -107,14 +168,42 @@ mod tests {
         );
         assert_eq!(endpoint("web.internal", &[]).expect("a name").1, None);
         let arn = "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/app/my/50dc6c495c0c9188";
-        for id in [arn, "i-0123456789abcdef1", "eipalloc-1", "subnet-9"] {
+        for id in [
+            arn,
+            "i-0123456789abcdef1",
+            "eipalloc-0123456789",
+            "subnet-9",
+        ] {
             let error = endpoint(id, &aliases()).unwrap_err();
             assert!(
                 error.contains("[[endpoint_alias]]") && error.contains(id),
                 "{error}"
             );
+            assert_eq!(error.contains("[aws]"), id != "subnet-9", "{error}");
         }
         assert!(endpoint("256.1.1.1", &[]).is_err() && endpoint("", &[]).is_err());
+    }
+
+    #[test]
+    fn what_aws_found_is_reached_as_the_operator_says_and_after_an_alias() {
+        let found = Resource::Instance(InstanceFacts {
+            state: "running".to_owned(),
+            public: Some([192, 0, 2, 1].into()),
+            private: Some([10, 0, 0, 7].into()),
+            ipv6: None,
+        });
+        let by = |reach, id: &str| {
+            let meaning = Meaning {
+                aliases: &aliases(),
+                reach,
+            };
+            let (host, _) = meaning.endpoint(id, Some(&found)).expect("found");
+            host.to_string()
+        };
+        assert_eq!(by(Some(AwsReach::Public), "i-1"), "192.0.2.1");
+        assert_eq!(by(Some(AwsReach::Private), "i-1"), "10.0.0.7");
+        assert_eq!(by(None, "i-1"), "192.0.2.1");
+        assert_eq!(by(None, "i-0123456789abcdef0"), "10.0.1.10", "the alias");
     }
 
     #[test]

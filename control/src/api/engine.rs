@@ -1,12 +1,12 @@
 //! Carries operations out: one change at a time, each durable before it is answered. Reading never waits for a change.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
-use portolan_config::model::{Accelerator, Config, EndpointAlias};
+use portolan_config::model::{Accelerator, Config};
 use serde_json::Value;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::timeout;
@@ -15,18 +15,20 @@ use super::arn::AcceleratorId;
 use super::audit::{self, Asker};
 use super::context::Context;
 use super::edge::Edge;
+use super::endpoint_id::Meaning;
 use super::errors::{ApiError, Exception};
 use super::foreign;
 use super::idempotency::Attempt;
 use super::keeper::Keeper;
+use super::looked_up;
 use super::operations::Operation;
 use super::publisher::Publisher;
 use super::records::Edit;
 use super::settings::Settings;
-use super::shapes::byoip::ByoipCidrState;
 use super::time::Timestamp;
 use super::world::{BadRecord, World};
-use crate::store::{Change, Export, SCHEMA, StoreError};
+use crate::aws::Answers;
+use crate::store::{Change, Export, Records, SCHEMA, StoreError, Table};
 
 /// How long a change waits for those before it. A commit takes milliseconds, so who waits longer meets a sick disk.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,6 +48,14 @@ pub enum ImportError {
     /// Another change took too long, or this one was broken off.
     #[error("the store is busy")]
     Busy,
+}
+
+/// A change that is asked for.
+struct Asked<'a> {
+    operation: Operation,
+    input: Value,
+    asker: &'a Asker,
+    answers: &'a Answers,
 }
 
 /// The API's state.
@@ -76,6 +86,7 @@ impl Engine {
         world: World,
         edge: Arc<dyn Edge>,
     ) -> Engine {
+        edge.advertise(world.advertised());
         Engine {
             settings,
             keeper,
@@ -104,15 +115,26 @@ impl Engine {
         input: Value,
         asker: Asker,
     ) -> Result<Value, ApiError> {
+        let input = operation.check(input)?;
+        // Before its turn: others need not wait for AWS.
+        let answers = match looked_up::concerns(operation) {
+            true => self.look_up(&input).await,
+            false => Answers::new(),
+        };
         let turn = match operation.only_reads() {
             true => None,
             false => Some(self.take_turn().await.ok_or_else(in_progress)?),
         };
-        let work = move || {
-            let input = operation.check(input)?;
-            match turn {
-                None => self.read(operation, input),
-                Some(turn) => self.change(operation, input, &asker, turn),
+        let work = move || match turn {
+            None => self.read(operation, input),
+            Some(turn) => {
+                let change = Asked {
+                    operation,
+                    input,
+                    asker: &asker,
+                    answers: &answers,
+                };
+                self.change(change, turn)
             }
         };
         let done = tokio::task::spawn_blocking(work).await;
@@ -129,25 +151,39 @@ impl Engine {
             .ok()
     }
 
+    /// What AWS has to say about the endpoints of a request.
+    async fn look_up(&self, input: &Value) -> Answers {
+        let none = Answers::new();
+        let wanted = {
+            let (world, foreign) = (self.world(), self.foreign());
+            looked_up::of_request(&self.context(&world, &foreign, &none), input)
+        };
+        match wanted.is_empty() {
+            true => none,
+            false => self.edge.look_up(wanted).await,
+        }
+    }
+
     fn read(&self, operation: Operation, input: Value) -> Result<Value, ApiError> {
         let world = self.world();
         let foreign = self.foreign();
-        operation.run(&mut self.context(&world, &foreign), input)
+        let none = Answers::new();
+        operation.run(&mut self.context(&world, &foreign, &none), input)
     }
 
-    fn change(
-        &self,
-        operation: Operation,
-        input: Value,
-        asker: &Asker,
-        _turn: OwnedMutexGuard<()>,
-    ) -> Result<Value, ApiError> {
+    fn change(&self, asked: Asked<'_>, _turn: OwnedMutexGuard<()>) -> Result<Value, ApiError> {
+        let Asked {
+            operation,
+            input,
+            asker,
+            answers,
+        } = asked;
         let attempt = Attempt::of(operation.name(), &input);
-        let resource = resource_of(&input);
+        let named = resource_of(&input);
         let (answer, edits, touched) = {
             let world = self.world();
             let foreign = self.foreign();
-            let mut context = self.context(&world, &foreign);
+            let mut context = self.context(&world, &foreign, answers);
             if let Some(attempt) = &attempt
                 && let Some(answer) = attempt.answered(&world, context.now)?
             {
@@ -166,23 +202,27 @@ impl Engine {
             (answer, edits, touched)
         };
         self.commit(edits, touched)?;
-        audit::taken(asker, operation, &resource.unwrap_or_else(|| made(&answer)));
+        let resource = made(&answer).or(named).unwrap_or_default();
+        audit::taken(asker, operation, &resource);
         Ok(answer)
     }
 
     /// The store first, then memory, then whoever serves it.
     fn commit(&self, edits: Vec<Edit>, touched: Option<AcceleratorId>) -> Result<(), ApiError> {
         let changes: Vec<Change> = edits.iter().map(Edit::to_change).collect();
-        self.keeper.commit(&changes).map_err(|error| {
+        let undo = || self.world().before(&edits);
+        self.keeper.commit(&changes, undo).map_err(|error| {
             tracing::error!(%error, "the API's store takes no change");
             Exception::InternalServiceError
                 .because("The change could not be stored, and was not made.")
         })?;
         let is_served = touched.is_some();
-        self.world
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .apply(edits, touched);
+        let advertised = {
+            let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+            world.apply(edits, touched);
+            world.advertised()
+        };
+        self.edge.advertise(advertised);
         if is_served {
             self.changed.notify_one();
         }
@@ -197,6 +237,7 @@ impl Engine {
         &'a self,
         world: &'a World,
         (config, foreign): &'a (Arc<Config>, Arc<World>),
+        answers: &'a Answers,
     ) -> Context<'a> {
         Context {
             world,
@@ -204,6 +245,7 @@ impl Engine {
             settings: &self.settings,
             config: config.clone(),
             edge: &*self.edge,
+            answers,
             now: Timestamp::now(),
             served: self.served.load(Ordering::Acquire),
             edits: Vec::new(),
@@ -229,13 +271,45 @@ impl Engine {
     pub(crate) fn build(
         &self,
         publisher: &mut Publisher,
-        aliases: &[EndpointAlias],
+        meaning: Meaning<'_>,
     ) -> (u64, Vec<Accelerator>) {
         let world = self.world();
         (
             world.version,
-            publisher.build(&world, &self.settings, aliases),
+            publisher.build(&world, &self.settings, meaning),
         )
+    }
+
+    /// How often AWS is asked about endpoints again; `None` without `[aws]`.
+    pub(crate) fn aws_interval(&self) -> Option<Duration> {
+        self.edge.config().aws.as_ref().map(|aws| aws.interval)
+    }
+
+    /// Asks AWS about every endpoint that it can be asked about, and keeps what has changed.
+    pub(crate) async fn refresh(self: &Arc<Self>) {
+        let config = self.edge.config();
+        let wanted = looked_up::of_records(&self.world(), Meaning::of(&config));
+        if wanted.is_empty() {
+            return;
+        }
+        let answers = self.edge.look_up(wanted).await;
+        let Some(turn) = self.take_turn().await else {
+            return;
+        };
+        let engine = self.clone();
+        let work = move || engine.learn(&answers, turn);
+        // Should it panic, the endpoints stay what they were.
+        let _ = tokio::task::spawn_blocking(work).await;
+    }
+
+    fn learn(&self, answers: &Answers, _turn: OwnedMutexGuard<()>) {
+        let changed = looked_up::learnt(&self.world(), answers);
+        for (accelerator, edits) in changed {
+            tracing::info!(%accelerator, groups = edits.len(), "endpoints are something else in AWS: followed");
+            if self.commit(edits, Some(accelerator)).is_err() {
+                return;
+            }
+        }
     }
 
     /// The data path serves this version.
@@ -246,15 +320,6 @@ impl Engine {
     /// Something changed since this was asked last.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
-    }
-
-    pub(crate) fn advertised(&self) -> Vec<Ipv4Net> {
-        let world = self.world();
-        let advertised = world
-            .byoip
-            .iter()
-            .filter(|(_, record)| record.state == ByoipCidrState::Advertising);
-        advertised.map(|(net, _)| *net).collect()
     }
 
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
@@ -308,31 +373,19 @@ impl Engine {
         let work = move || {
             let mut world = World::load(&export.records)?;
             let settled = world.settle();
-            let gone = self.keeper.load()?.into_iter().flat_map(|(table, rows)| {
-                rows.into_keys().map(move |key| Change {
-                    table,
-                    key,
-                    value: None,
-                })
-            });
-            let come = export.records.into_iter().flat_map(|(table, rows)| {
-                rows.into_iter().map(move |(key, value)| Change {
-                    table,
-                    key,
-                    value: Some(value),
-                })
-            });
-            let mut changes: Vec<Change> = gone.collect();
-            let old = changes.len();
-            changes.extend(come);
-            let count = changes.len() - old;
+            let old = self.keeper.load()?;
+            let count = export.records.values().map(BTreeMap::len).sum();
+            let mut changes = replacing(&old, &export.records);
             changes.extend(settled.iter().map(Edit::to_change));
-            self.keeper.commit(&changes)?;
+            let back = replacing(&export.records, &old);
+            self.keeper.commit(&changes, || back)?;
             world.apply(settled.into_iter().collect(), None);
             let mut current = self.world.write().unwrap_or_else(PoisonError::into_inner);
             world.succeed(&current);
+            let advertised = world.advertised();
             *current = world;
             drop(current);
+            self.edge.advertise(advertised);
             self.changed.notify_one();
             audit::imported(count);
             drop(turn);
@@ -344,6 +397,22 @@ impl Engine {
     }
 }
 
+/// What puts the new records in the place of the old.
+fn replacing(old: &Records, new: &Records) -> Vec<Change> {
+    let change = |(table, key, value): (Table, &String, Option<&Value>)| Change {
+        table,
+        key: key.clone(),
+        value: value.cloned(),
+    };
+    let gone = old
+        .iter()
+        .flat_map(|(table, rows)| rows.keys().map(|key| (*table, key, None)));
+    let come = new
+        .iter()
+        .flat_map(|(table, rows)| rows.iter().map(|(key, value)| (*table, key, Some(value))));
+    gone.chain(come).map(change).collect()
+}
+
 fn in_progress() -> ApiError {
     let message =
         "There's already a transaction in progress. Another transaction can't be processed.";
@@ -351,7 +420,7 @@ fn in_progress() -> ApiError {
 }
 
 /// What a request is about, for the audit.
-fn resource_of(input: &Value) -> Option<String> {
+fn resource_of(value: &Value) -> Option<String> {
     let members = [
         "EndpointGroupArn",
         "ListenerArn",
@@ -362,19 +431,12 @@ fn resource_of(input: &Value) -> Option<String> {
     ];
     members
         .iter()
-        .find_map(|member| input.get(member)?.as_str())
+        .find_map(|member| value.get(member)?.as_str())
         .map(str::to_owned)
 }
 
-/// What a create has made.
-fn made(answer: &Value) -> String {
-    let first = answer
-        .as_object()
-        .and_then(|members| members.values().next());
-    let arn = first.and_then(|made| {
-        ["AcceleratorArn", "AttachmentArn"]
-            .iter()
-            .find_map(|member| made.get(member)?.as_str())
-    });
-    arn.unwrap_or_default().to_owned()
+/// What a create or an update answers about.
+fn made(answer: &Value) -> Option<String> {
+    let mut shown = answer.as_object()?.values();
+    shown.find_map(resource_of)
 }

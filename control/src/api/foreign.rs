@@ -162,6 +162,7 @@ fn endpoint_record(endpoint: &Endpoint) -> EndpointRecord {
         weight: endpoint.weight.0,
         client_ip_preservation: false,
         attachment: None,
+        found: None,
     }
 }
 

@@ -7,7 +7,7 @@ use super::arn::GroupId;
 use super::context::Context;
 use super::desired;
 use super::edge::Place;
-use super::endpoint_id;
+use super::endpoint_id::Meaning;
 use super::records::EndpointRecord;
 use super::shapes::endpoint_groups::{EndpointDescription, HealthState};
 use crate::handle::EndpointHealth;
@@ -41,7 +41,8 @@ pub(crate) fn describe(
     let is_ours = context.world.accelerators.contains_key(accelerator);
     let describe = |endpoint: &EndpointRecord| {
         let unresolved = || {
-            endpoint_id::endpoint(&endpoint.id, &context.config.endpoint_aliases)
+            Meaning::of(&context.config)
+                .endpoint(&endpoint.id, endpoint.found.as_ref())
                 .err()
                 .filter(|_| is_ours)
         };

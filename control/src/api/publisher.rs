@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portolan_config::model::{Accelerator, EndpointAlias, Source};
+use portolan_config::model::{Accelerator, AwsReach, EndpointAlias, Source};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::arn::AcceleratorId;
 use super::desired;
+use super::endpoint_id::Meaning;
 use super::engine::Engine;
 use super::settings::Settings;
 use super::world::World;
@@ -19,6 +20,7 @@ use crate::event::EventKind;
 #[derive(Default)]
 pub(crate) struct Publisher {
     aliases: Vec<EndpointAlias>,
+    reach: Option<AwsReach>,
     made: BTreeMap<AcceleratorId, (u64, Accelerator)>,
 }
 
@@ -28,10 +30,11 @@ impl Publisher {
         &mut self,
         world: &World,
         settings: &Settings,
-        aliases: &[EndpointAlias],
+        meaning: Meaning<'_>,
     ) -> Vec<Accelerator> {
-        if self.aliases != aliases {
-            self.aliases = aliases.to_vec();
+        if self.aliases != meaning.aliases || self.reach != meaning.reach {
+            self.aliases = meaning.aliases.to_vec();
+            self.reach = meaning.reach;
             self.made.clear();
         }
         self.made
@@ -43,7 +46,7 @@ impl Publisher {
             let version = world.touched.get(id).copied().unwrap_or(0);
             let is_current = self.made.get(id).is_some_and(|(made, _)| *made == version);
             if !is_current {
-                let made = desired::accelerator(world, id, record, settings, aliases);
+                let made = desired::accelerator(world, id, record, settings, meaning);
                 self.made.insert(id.clone(), (version, made));
             }
             accelerators.extend(self.made.get(id).map(|(_, made)| made.clone()));
@@ -57,8 +60,8 @@ pub(crate) async fn run(engine: Arc<Engine>, control: ControlHandle) {
     let mut publisher = Publisher::default();
     let mut events = control.events();
     loop {
-        let aliases = &control.config().endpoint_aliases;
-        let (version, accelerators) = engine.build(&mut publisher, aliases);
+        let config = control.config();
+        let (version, accelerators) = engine.build(&mut publisher, Meaning::of(&config));
         if control
             .set_accelerators(Source::Api, accelerators)
             .await

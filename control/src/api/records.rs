@@ -17,6 +17,7 @@ use super::shapes::custom_routing::CustomRoutingDestinationConfiguration;
 use super::shapes::endpoint_groups::{HealthCheckProtocol, PortOverride};
 use super::shapes::listeners::{ClientAffinity, PortRange, Protocol};
 use super::time::Timestamp;
+use crate::aws::picture::Resource as AwsResource;
 
 /// Tags by key.
 pub(crate) type Tags = BTreeMap<String, String>;
@@ -38,8 +39,7 @@ pub(crate) struct AcceleratorRecord {
     pub(crate) seq: u64,
     pub(crate) kind: Kind,
     pub(crate) name: String,
-    /// Under which it is served and measured: unique, and the same for the life of the process, so that a new name
-    /// drops no connection.
+    /// Under which it is served and measured: its name, unless somebody else has that.
     pub(crate) served_as: String,
     pub(crate) ip_address_type: IpAddressType,
     pub(crate) enabled: bool,
@@ -112,6 +112,9 @@ pub(crate) struct EndpointRecord {
     pub(crate) weight: u8,
     pub(crate) client_ip_preservation: bool,
     pub(crate) attachment: Option<String>,
+    /// What AWS said last that its id stands for, when it is AWS's: kept, so that it is served whether AWS can be asked or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) found: Option<AwsResource>,
 }
 
 /// A group of a custom routing accelerator.

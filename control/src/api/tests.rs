@@ -9,4 +9,6 @@ mod custom_routing;
 mod errors;
 mod fake;
 mod lifecycle;
+mod looked_up;
 mod random;
+mod stores;

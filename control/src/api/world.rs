@@ -14,6 +14,8 @@ use super::records::{
     AcceleratorRecord, AttachmentRecord, ByoipRecord, Edit, GroupBody, GroupRecord, ListenerRecord,
     Meta, TokenRecord,
 };
+use super::shapes::byoip::ByoipCidrState;
+use crate::advertised::Ranges;
 use crate::store::{Change, Records, Table};
 
 /// The records.
@@ -170,6 +172,15 @@ impl World {
         })
     }
 
+    /// The ranges that are to be announced.
+    pub(crate) fn advertised(&self) -> Ranges {
+        let ranges = self.byoip.iter();
+        ranges
+            .filter(|(_, record)| record.state == ByoipCidrState::Advertising)
+            .map(|(net, _)| *net)
+            .collect()
+    }
+
     /// The attachments that endpoints and subnets were added with.
     pub(crate) fn attachments_in_use(&self) -> impl Iterator<Item = &str> + '_ {
         self.groups.values().flat_map(|group| {
@@ -187,6 +198,24 @@ impl World {
             };
             used
         })
+    }
+
+    /// What puts the store back to before some edits, as this world, which does not have them, knows it.
+    pub(crate) fn before(&self, edits: &[Edit]) -> Vec<Change> {
+        let inverse = |edit: &Edit| match edit {
+            Edit::Accelerator(id, _) => {
+                Edit::Accelerator(id.clone(), self.accelerators.get(id).cloned())
+            }
+            Edit::Listener(id, _) => Edit::Listener(id.clone(), self.listeners.get(id).cloned()),
+            Edit::Group(id, _) => Edit::Group(id.clone(), self.groups.get(id).cloned()),
+            Edit::Attachment(id, _) => {
+                Edit::Attachment(id.clone(), self.attachments.get(id).cloned())
+            }
+            Edit::Byoip(cidr, _) => Edit::Byoip(*cidr, self.byoip.get(cidr).cloned()),
+            Edit::Token(key, _) => Edit::Token(key.clone(), self.tokens.get(key).cloned()),
+            Edit::Meta(_) => Edit::Meta(self.meta.clone()),
+        };
+        edits.iter().map(|edit| inverse(edit).to_change()).collect()
     }
 
     /// Takes in edits that the store has.

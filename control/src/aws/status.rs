@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::lookup::Lookup;
 use super::map::Note;
 use super::plan::Change;
 use super::session::ErrorClass;
@@ -82,6 +83,8 @@ pub(crate) struct Door {
     wishes: Mutex<Option<mpsc::Sender<Wish>>>,
     paused: AtomicBool,
     tickets: AtomicU64,
+    /// What the ids are that the API's endpoints have.
+    lookup: Lookup,
 }
 
 impl Door {
@@ -97,6 +100,10 @@ impl Door {
 
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lookup(&self) -> &Lookup {
+        &self.lookup
     }
 
     pub(crate) fn publish(&self, published: Option<Published>) {

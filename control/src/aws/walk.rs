@@ -3,6 +3,8 @@
 
 mod resources;
 
+pub(super) use self::resources::look_up;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -50,7 +50,8 @@ pub(crate) fn create(
         overrides: request.port_overrides,
     };
     let id = GroupId::random(listener_id.clone());
-    let body = change(context, &id, listener, empty, wanted)?;
+    let region = &request.endpoint_group_region;
+    let body = change(context, (&id, region), listener, empty, wanted)?;
     let record = GroupRecord {
         seq: context.world.next_seq(),
         region: request.endpoint_group_region,
@@ -120,7 +121,8 @@ pub(crate) fn update(
         threshold: request.threshold_count,
         overrides: request.port_overrides,
     };
-    let body = change(context, &id, listener, body.clone(), wanted)?;
+    let place = (&id, record.region.as_str());
+    let body = change(context, place, listener, body.clone(), wanted)?;
     let record = GroupRecord {
         body: GroupBody::Standard(body.clone()),
         ..record.clone()
@@ -191,7 +193,7 @@ struct Wanted {
 
 fn change(
     context: &Context<'_>,
-    id: &GroupId,
+    (id, region): (&GroupId, &str),
     listener: &ListenerRecord,
     old: StandardGroup,
     wanted: Wanted,
@@ -230,7 +232,12 @@ fn change(
         new.port_overrides = overrides;
     }
     if let Some(configurations) = configurations {
-        new.endpoints = endpoints::read(context, id, &new, &[], &configurations)?;
+        let group = endpoints::Group {
+            id,
+            region,
+            body: &new,
+        };
+        new.endpoints = endpoints::read(context, &group, &[], &configurations)?;
     }
     Ok(new)
 }

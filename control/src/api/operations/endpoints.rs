@@ -8,13 +8,15 @@ use crate::api::arn::GroupId;
 use crate::api::attaching;
 use crate::api::context::{Context, exceeded};
 use crate::api::desired;
-use crate::api::endpoint_id;
+use crate::api::endpoint_id::Meaning;
 use crate::api::errors::{ApiError, invalid};
 use crate::api::health;
+use crate::api::looked_up;
 use crate::api::operations::endpoint_groups::put;
 use crate::api::records::{EndpointRecord, GroupBody, GroupRecord, StandardGroup};
 use crate::api::shapes::NoOutput;
 use crate::api::shapes::endpoint_groups::*;
+use crate::aws::picture::Resource;
 
 /// Endpoints of one group.
 const MOST_ENDPOINTS: usize = 10;
@@ -31,13 +33,12 @@ pub(crate) fn add(
     } = request;
     let (id, record, body) = context.standard_group(&endpoint_group_arn)?;
     context.may_change(&id.listener.accelerator)?;
-    let endpoints = read(
-        context,
-        &id,
+    let group = Group {
+        id: &id,
+        region: &record.region,
         body,
-        &body.endpoints,
-        &endpoint_configurations,
-    )?;
+    };
+    let endpoints = read(context, &group, &body.endpoints, &endpoint_configurations)?;
     let added = endpoints[body.endpoints.len()..].to_vec();
     replace(context, &id, record, body, endpoints);
     let endpoint_descriptions = health::describe(context, &id, &record.region, &added);
@@ -100,14 +101,22 @@ fn replace(
     );
 }
 
+/// Where endpoints are to come.
+pub(crate) struct Group<'a> {
+    pub(crate) id: &'a GroupId,
+    pub(crate) region: &'a str,
+    pub(crate) body: &'a StandardGroup,
+}
+
 /// Endpoints as they are asked for, behind those that stay.
 pub(crate) fn read(
     context: &Context<'_>,
-    group: &GroupId,
-    body: &StandardGroup,
+    group: &Group<'_>,
     stay: &[EndpointRecord],
     given: &[EndpointConfiguration],
 ) -> Result<Vec<EndpointRecord>, ApiError> {
+    let accelerator = &group.id.listener.accelerator;
+    let meaning = Meaning::of(&context.config);
     let mut endpoints = stay.to_vec();
     for configuration in given {
         let EndpointConfiguration {
@@ -121,6 +130,7 @@ pub(crate) fn read(
             weight: weight.unwrap_or(DEFAULT_WEIGHT),
             client_ip_preservation: client_ip_preservation_enabled.unwrap_or(false),
             attachment: attachment_arn.clone(),
+            found: looked_up::resource(context, group.region, endpoint_id)?,
         };
         let same = |other: &EndpointRecord| {
             other.id == endpoint.id
@@ -131,11 +141,14 @@ pub(crate) fn read(
                 "The endpoint '{endpoint_id}' is in the endpoint group twice"
             ));
         }
-        let (host, port) = endpoint_id::endpoint(endpoint_id, &context.config.endpoint_aliases)
-            .or_else(invalid)?;
-        check_no_loop(context, group, body, &host, port)?;
+        match meaning.endpoint(endpoint_id, endpoint.found.as_ref()) {
+            Ok((host, port)) => check_no_loop(context, group, &host, port)?,
+            // It may start, or get an address, tomorrow; until then it is shown as unhealthy, and why.
+            Err(_) if matches!(endpoint.found, Some(Resource::Instance(_))) => {}
+            Err(why) => return invalid(why),
+        }
         if let Some(arn) = attachment_arn {
-            attaching::check(context, arn, &group.listener.accelerator, endpoint_id)?;
+            attaching::check(context, arn, accelerator, endpoint_id)?;
         }
         endpoints.push(endpoint);
     }
@@ -150,13 +163,12 @@ pub(crate) fn read(
 /// An accelerator that is its own endpoint would connect to itself until nothing is left.
 fn check_no_loop(
     context: &Context<'_>,
-    group: &GroupId,
-    body: &StandardGroup,
+    group: &Group<'_>,
     host: &Host,
     port: Option<u16>,
 ) -> Result<(), ApiError> {
     let Host::Ip(ip) = host else { return Ok(()) };
-    let accelerator = &group.listener.accelerator;
+    let accelerator = &group.id.listener.accelerator;
     let Some(record) = context.world.accelerators.get(accelerator) else {
         return Ok(());
     };
@@ -172,7 +184,7 @@ fn check_no_loop(
             .clone()
             .any(|range| (range.from_port..=range.to_port).contains(&port))
     });
-    let overridden = port.is_none() && !body.port_overrides.is_empty();
+    let overridden = port.is_none() && !group.body.port_overrides.is_empty();
     match meets && !overridden {
         true => invalid(format!("The endpoint {ip} is the accelerator itself")),
         false => Ok(()),

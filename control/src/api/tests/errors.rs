@@ -95,6 +95,7 @@ async fn every_declared_exception_comes_about_but_for_those_that_cannot_here() {
         ("UpdateAccelerator", "ConflictException"),
         ("UpdateCustomRoutingAccelerator", "ConflictException"),
         ("RemoveCustomRoutingEndpoints", "ConflictException"),
+        ("UpdateEndpointGroup", "LimitExceededException"),
         ("UpdateListener", "LimitExceededException"),
         ("UpdateCustomRoutingListener", "LimitExceededException"),
         ("CreateCustomRoutingEndpointGroup", "AccessDeniedException"),

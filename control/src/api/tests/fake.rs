@@ -1,8 +1,8 @@
 //! A store in memory that can fail, an edge that has a configuration, and an engine over both.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use portolan_config::model::Config;
 use portolan_config::units::EndpointId;
 use serde_json::{Value, json};
 
+use crate::advertised::Ranges;
 use crate::api::audit::Asker;
-use crate::api::edge::{Edge, Place};
+use crate::api::edge::{Asking, Edge, Place};
+use crate::api::endpoint_id::Meaning;
 use crate::api::engine::Engine;
 use crate::api::errors::{ApiError, Exception};
 use crate::api::keeper::Keeper;
@@ -22,6 +24,7 @@ use crate::api::operations::Operation;
 use crate::api::publisher::Publisher;
 use crate::api::settings::Settings;
 use crate::api::sigv4::Caller;
+use crate::aws::{Answers, Looked, Named};
 use crate::handle::EndpointHealth;
 use crate::store::{Change, Records, Store, StoreError};
 
@@ -65,7 +68,10 @@ impl Store for Memory {
 
     fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
         if self.fails.load(Ordering::Relaxed) {
-            return Err(StoreError::Released);
+            return Err(StoreError::Failed {
+                path: "memory".into(),
+                source: "the disk is full".into(),
+            });
         }
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         for Change { table, key, value } in changes {
@@ -79,12 +85,48 @@ impl Store for Memory {
     }
 }
 
-/// An edge on which every endpoint is up, unless its id says otherwise.
-struct FakeEdge(Arc<Config>);
+/// An edge on which every endpoint is up, unless its id says otherwise, beside an AWS that knows what the test says.
+pub(super) struct FakeEdge {
+    config: Arc<Config>,
+    /// What AWS answers; what is not in it is missing.
+    pub(super) aws: Mutex<Answers>,
+    /// How often it was asked for something.
+    pub(super) asked: AtomicUsize,
+    /// What the API wants announced.
+    pub(super) advertised: Mutex<Ranges>,
+    /// What an announcer announces; `None` without one.
+    pub(super) announced: Mutex<Option<Ranges>>,
+}
 
 impl Edge for FakeEdge {
     fn config(&self) -> Arc<Config> {
-        self.0.clone()
+        self.config.clone()
+    }
+
+    fn look_up(&self, wanted: BTreeSet<Named>) -> Asking<'_> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let known = self.aws.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = |named: Named| {
+            let answer = known.get(&named).cloned().unwrap_or(Looked::Missing);
+            (named, answer)
+        };
+        let answers: Answers = wanted.into_iter().map(answer).collect();
+        Box::pin(std::future::ready(answers))
+    }
+
+    fn advertise(&self, ranges: Ranges) {
+        *self
+            .advertised
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = ranges;
+    }
+
+    fn announced(&self) -> Option<Arc<Ranges>> {
+        let announced = self.announced.lock();
+        announced
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .map(Arc::new)
     }
 
     fn health(&self, _: &Place) -> HashMap<EndpointId, EndpointHealth> {
@@ -109,6 +151,7 @@ impl Edge for FakeEdge {
 pub(super) struct Api {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Memory>,
+    pub(super) edge: Arc<FakeEdge>,
     config: Arc<Config>,
     publisher: Mutex<Publisher>,
 }
@@ -120,20 +163,34 @@ impl Api {
 
     /// As a process that starts on what another has left.
     pub(super) fn over(store: Arc<Memory>) -> Api {
-        let config = file::parse(FILE, Path::new("test.toml"))
+        Api::beside(store, "")
+    }
+
+    /// The same, with more in the file.
+    pub(super) fn beside(store: Arc<Memory>, more: &str) -> Api {
+        let config = file::parse(&format!("{FILE}{more}"), Path::new("test.toml"))
             .expect("a valid file")
             .config;
         let settings = Settings::of(config.api.as_ref().expect("an [api]"));
         let opened = store.clone();
-        let keeper =
-            Keeper::open(move || Ok(opened.clone() as Arc<dyn Store>)).expect("memory opens");
+        let keeper = Keeper::open(move || Ok(opened.clone() as Arc<dyn Store>))
+            .expect("memory opens")
+            .without_pause();
         let world = load(&keeper, Path::new("memory")).expect("records that this API wrote");
         let config = Arc::new(config);
-        let engine = Engine::new(settings, keeper, world, Arc::new(FakeEdge(config.clone())))
+        let edge = Arc::new(FakeEdge {
+            config: config.clone(),
+            aws: Mutex::default(),
+            asked: AtomicUsize::new(0),
+            advertised: Mutex::default(),
+            announced: Mutex::default(),
+        });
+        let engine = Engine::new(settings, keeper, world, edge.clone())
             .with_patience(Duration::from_millis(20));
         Api {
             engine: Arc::new(engine),
             store,
+            edge,
             config,
             publisher: Mutex::default(),
         }
@@ -183,9 +240,7 @@ impl Api {
             .publisher
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (version, accelerators) = self
-            .engine
-            .build(&mut publisher, &self.config.endpoint_aliases);
+        let (version, accelerators) = self.engine.build(&mut publisher, Meaning::of(&self.config));
         self.engine.is_served(version);
         accelerators
     }

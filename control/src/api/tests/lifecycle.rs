@@ -449,7 +449,8 @@ async fn ranges_are_brought_along_advertised_withdrawn_and_given_back() {
         listed(api.ok("ListByoipCidrs", json!({})).await),
         "ADVERTISING"
     );
-    assert_eq!(api.engine.advertised().len(), 1);
+    let advertised = || api.edge.advertised.lock().expect("whole").len();
+    assert_eq!(advertised(), 1);
     api.refused(
         "DeprovisionByoipCidr",
         cidr.clone(),
@@ -460,10 +461,40 @@ async fn ranges_are_brought_along_advertised_withdrawn_and_given_back() {
         api.ok("WithdrawByoipCidr", cidr.clone()).await["ByoipCidr"]["State"],
         "PENDING_WITHDRAWING"
     );
-    assert!(api.engine.advertised().is_empty());
+    assert_eq!(advertised(), 0);
     api.ok("AdvertiseByoipCidr", cidr.clone()).await;
     api.refused("WithdrawByoipCidr", cidr.clone(), Exception::Throttling)
         .await;
+    // The next process announces what this one did, before anybody asks it for anything.
+    let later = Api::over(api.store.clone());
+    assert_eq!(later.edge.advertised.lock().expect("whole").len(), 1);
+}
+
+#[tokio::test]
+async fn a_range_is_pending_until_the_announcer_has_done_it() {
+    let api = Api::new();
+    let cidr = json!({ "Cidr": "203.0.113.0/24" });
+    let provision = json!({ "Cidr": "203.0.113.0/24", "CidrAuthorizationContext": { "Message": "m", "Signature": "s" } });
+    api.ok("ProvisionByoipCidr", provision).await;
+    let announces = |ranges: &[&str]| {
+        let ranges = ranges.iter().map(|net| net.parse().expect("a prefix"));
+        *api.edge.announced.lock().expect("whole") = Some(ranges.collect());
+    };
+    let state = async || text(&api.ok("ListByoipCidrs", json!({})).await["ByoipCidrs"][0]["State"]);
+    announces(&[]);
+    api.ok("AdvertiseByoipCidr", cidr.clone()).await;
+    assert_eq!(state().await, "PENDING_ADVERTISING");
+    announces(&["203.0.113.0/24"]);
+    assert_eq!(state().await, "ADVERTISING");
+    api.ok("WithdrawByoipCidr", cidr.clone()).await;
+    assert_eq!(state().await, "PENDING_WITHDRAWING");
+    for operation in ["AdvertiseByoipCidr", "DeprovisionByoipCidr"] {
+        api.refused(operation, cidr.clone(), Exception::IncorrectCidrState)
+            .await;
+    }
+    announces(&[]);
+    assert_eq!(state().await, "READY");
+    api.ok("DeprovisionByoipCidr", cidr).await;
 }
 
 #[tokio::test]
@@ -562,4 +593,30 @@ async fn two_accelerators_of_one_name_are_served_under_two() {
     let names: Vec<String> = api.serve().iter().map(|a| a.name.to_string()).collect();
     assert_eq!(names[0], "same");
     assert!(names[1].starts_with("same-") && names[1] != names[0]);
+}
+
+#[tokio::test]
+async fn a_renamed_accelerator_is_served_under_its_new_name_unless_somebody_has_it() {
+    let api = Api::new();
+    let (one, other) = (api.accelerator("one").await, api.accelerator("other").await);
+    let served = || -> Vec<String> { api.serve().iter().map(|a| a.name.to_string()).collect() };
+    assert_eq!(served(), ["one", "other"]);
+    let rename = async |arn: &str, name: &str| {
+        let input = json!({ "AcceleratorArn": arn, "Name": name });
+        api.ok("UpdateAccelerator", input).await;
+    };
+    rename(&one, "first").await;
+    assert_eq!(served(), ["first", "other"]);
+    rename(&one, "first").await;
+    assert_eq!(
+        served(),
+        ["first", "other"],
+        "its own name is nobody else's"
+    );
+    let id = other.rsplit('/').next().expect("an id")[..8].to_owned();
+    rename(&other, "first").await;
+    assert_eq!(served(), ["first".to_owned(), format!("first-{id}")]);
+    // The file's names go before the API's.
+    rename(&other, "filed").await;
+    assert_eq!(served(), ["first".to_owned(), format!("filed-{id}")]);
 }

@@ -35,7 +35,20 @@ pub(super) async fn resources(
     (before, aliases): (&Picture, &[EndpointAlias]),
     gathered: &mut Gathered,
 ) {
-    let wanted = wanted(before, aliases, gathered);
+    let ids = named(before, aliases, gathered);
+    let (read, errors) = look_up(asking, own, ids).await;
+    gathered.reading.resources.extend(read);
+    gathered.errors.extend(errors);
+}
+
+/// What these are, each an id in the region of its group, by [`resource_key`]; `None` is known not to be there, and what is not in it
+/// could not be read.
+pub(in crate::aws) async fn look_up(
+    asking: &Asking,
+    own: &str,
+    ids: BTreeSet<(String, String)>,
+) -> (BTreeMap<String, Option<Resource>>, Vec<CallError>) {
+    let wanted = sorted(ids);
     let balancers = wanted.balancers.into_iter().map(|(place, arns)| {
         let account = if place.account == own {
             Account::Own
@@ -55,14 +68,20 @@ pub(super) async fn resources(
     let questions: Vec<Question> = balancers.chain(instances).chain(elastic_ips).collect();
     let answers = stream::iter(questions).map(|question| ask(asking.clone(), question));
     let answers: Vec<Answered> = answers.buffer_unordered(AT_ONCE).collect().await;
+    let (mut read, mut errors) = (BTreeMap::new(), Vec::new());
     for answered in answers {
-        gathered.reading.resources.extend(answered.read);
-        gathered.errors.extend(answered.errors);
+        read.extend(answered.read);
+        errors.extend(answered.errors);
     }
+    (read, errors)
 }
 
 /// Everything that the reading names, and what the picture before names and the reading may have missed.
-fn wanted(before: &Picture, aliases: &[EndpointAlias], gathered: &Gathered) -> Wanted {
+fn named(
+    before: &Picture,
+    aliases: &[EndpointAlias],
+    gathered: &Gathered,
+) -> BTreeSet<(String, String)> {
     let reading = &gathered.reading;
     let mut ids: BTreeSet<(String, String)> = BTreeSet::new();
     for accelerator in reading.accelerators.seen.values() {
@@ -89,12 +108,16 @@ fn wanted(before: &Picture, aliases: &[EndpointAlias], gathered: &Gathered) -> W
             }
         }
     }
+    ids.retain(|(region, id)| {
+        let is_known = aliases.iter().any(|alias| alias.id == *id);
+        !is_known && !reading.resources.contains_key(&resource_key(region, id))
+    });
+    ids
+}
+
+fn sorted(ids: BTreeSet<(String, String)>) -> Wanted {
     let mut wanted = Wanted::default();
     for (region, id) in ids {
-        let is_known = aliases.iter().any(|alias| alias.id == id);
-        if is_known || reading.resources.contains_key(&resource_key(&region, &id)) {
-            continue;
-        }
         if let Some(place) = elb::place(&id) {
             let arns = wanted.balancers.entry(place).or_default();
             if !arns.contains(&id) {

@@ -81,8 +81,6 @@ pub(super) async fn limits(seen: &mut Seen) {
     let update = json!({ "EndpointGroupArn": group, "EndpointConfigurations": eleven });
     api.refused("UpdateEndpointGroup", update, Exception::InvalidArgument)
         .await;
-    seen.0
-        .insert(("UpdateEndpointGroup", Exception::LimitExceeded.name()));
     for number in 1..10u16 {
         let from = 6000 + number * 100;
         let ranges = json!([{ "FromPort": from + 1, "ToPort": from + 99 }]);
