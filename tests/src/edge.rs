@@ -285,7 +285,7 @@ impl Edge {
 }
 
 impl Start {
-    /// With a descriptor limit, soft and hard.
+    /// With a descriptor limit, soft and hard; whoever limits its files later is told, too, instead of killing it.
     pub fn descriptors(mut self, limit: u32) -> Start {
         self.descriptors = Some(limit);
         self
@@ -368,7 +368,8 @@ const NAME: &str = "portolan run";
 
 /// The built binary, to be started where it belongs.
 fn program(node: Option<&Node>, descriptors: Option<u32>) -> Command {
-    let limited = |limit: u32| format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+    // A file that may not get longer is an error that it is told, as on a full disk, instead of its end by SIGXFSZ.
+    let limited = |limit: u32| format!("trap '' XFSZ; ulimit -n {limit}; exec \"$0\" \"$@\"");
     match (node, descriptors) {
         (None, None) => Command::new(binary::portolan()),
         (Some(_), None) => node::command(binary::portolan()),

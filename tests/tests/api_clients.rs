@@ -6,8 +6,6 @@
     reason = "a story of many calls reads best in one piece"
 )]
 
-use std::time::Duration;
-
 use aws_sdk_globalaccelerator::Client;
 use aws_sdk_globalaccelerator::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_globalaccelerator::types::{EndpointConfiguration, HealthState, PortRange, Protocol};
@@ -18,7 +16,7 @@ use portolan_tests::deadline::{PATIENCE, eventually};
 use portolan_tests::edge::Edge;
 use portolan_tests::endpoint::{self, Endpoint};
 use portolan_tests::http::Status;
-use portolan_tests::{client, peer, place};
+use portolan_tests::{peer, place};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -318,71 +316,4 @@ async fn the_rust_sdk_signs_and_is_believed_and_a_wrong_secret_is_not() {
         (status, text(&answer["__type"])),
         (403, "MissingAuthenticationTokenException".to_owned())
     );
-}
-
-#[tokio::test]
-async fn custom_routing_opens_what_is_allowed_and_nothing_else() {
-    let at = Place::fresh();
-    let subnet = Place::fresh().pool.replace("/24", "/28");
-    let _edge = at.edge("").ready().await;
-    let host = subnet.replace("0/28", "5");
-    let inside = format!("{host}:{}", place::fresh().port())
-        .parse()
-        .expect("an address");
-    let endpoint = Endpoint::start_at(inside, "inside", endpoint::naming()).await;
-    let made = at
-        .ok(
-            "CreateCustomRoutingAccelerator",
-            json!({ "Name": "games", "IdempotencyToken": "t" }),
-        )
-        .await;
-    let accelerator = text(&made["Accelerator"]["AcceleratorArn"]);
-    let ip = text(&made["Accelerator"]["IpSets"][0]["IpAddresses"][1]);
-    let ranges = json!([{ "FromPort": 21000, "ToPort": 21100 }]);
-    let made = at
-        .ok(
-            "CreateCustomRoutingListener",
-            json!({ "AcceleratorArn": accelerator, "PortRanges": ranges, "IdempotencyToken": "t" }),
-        )
-        .await;
-    let listener = text(&made["Listener"]["ListenerArn"]);
-    let destinations =
-        json!([{ "FromPort": inside.port(), "ToPort": inside.port(), "Protocols": ["TCP"] }]);
-    let group = json!({ "ListenerArn": listener, "EndpointGroupRegion": "us-east-1", "IdempotencyToken": "t",
-        "DestinationConfigurations": destinations });
-    let group = at.ok("CreateCustomRoutingEndpointGroup", group).await;
-    let group = text(&group["EndpointGroup"]["EndpointGroupArn"]);
-    let add =
-        json!({ "EndpointGroupArn": group, "EndpointConfigurations": [{ "EndpointId": subnet }] });
-    at.ok("AddCustomRoutingEndpoints", add).await;
-    let by = json!({ "EndpointId": subnet, "DestinationAddress": host });
-    let by = at
-        .ok("ListCustomRoutingPortMappingsByDestination", by)
-        .await;
-    let socket = &by["DestinationPortMappings"][0]["AcceleratorSocketAddresses"][1];
-    let to = format!("{ip}:{}", socket["Port"])
-        .parse()
-        .expect("an address");
-    assert!(client::is_refused(to).await, "denied at first");
-    let allow =
-        json!({ "EndpointGroupArn": group, "EndpointId": subnet, "DestinationAddresses": [host] });
-    at.ok("AllowCustomRoutingTraffic", allow.clone()).await;
-    let answer = eventually("the allowed socket answers", PATIENCE, async || {
-        client::ask(to, "who?").await.ok()
-    })
-    .await;
-    assert!(answer.contains("inside"), "{answer}");
-    at.ok("DenyCustomRoutingTraffic", allow).await;
-    eventually(
-        "the denied socket is closed",
-        Duration::from_secs(10),
-        async || {
-            tokio::net::TcpStream::connect(to)
-                .await
-                .is_err()
-                .then_some(())
-        },
-    )
-    .await;
-    drop(endpoint);
 }

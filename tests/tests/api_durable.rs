@@ -294,3 +294,48 @@ async fn a_successor_has_the_api_its_store_and_its_connections() {
         .await;
     assert_eq!(text(&shown["Accelerator"]["Name"]), "second");
 }
+
+#[tokio::test]
+async fn a_renamed_accelerator_is_measured_under_its_new_name_and_keeps_its_connections() {
+    let at = Place::fresh();
+    let near = Endpoint::start("near", endpoint::naming()).await;
+    let edge = at.edge("").ready().await;
+    let port = place::fresh().port();
+    let (accelerator, listener, addresses) = at.accelerator("before", port).await;
+    at.group(&listener, "near", &[near.address().to_string()])
+        .await;
+    let mut caller = eventually("traffic flows", PATIENCE, async || {
+        let mut caller = client::Caller::connect(addresses[0]).await.ok()?;
+        caller.ask("?").await.ok().map(|_| caller)
+    })
+    .await;
+    let flows = async |name: &str| {
+        let of = [("accelerator", name)];
+        edge.metrics().await.sum("flows_active", &of)
+    };
+    eventually("the flow is counted", PATIENCE, async || {
+        (flows("before").await == 1.0).then_some(())
+    })
+    .await;
+    let rename = json!({ "AcceleratorArn": accelerator, "Name": "after" });
+    at.ok("UpdateAccelerator", rename).await;
+    eventually("the flow is counted there", PATIENCE, async || {
+        (flows("after").await == 1.0).then_some(())
+    })
+    .await;
+    let (_, page) = edge.get("/metrics").await;
+    assert!(!page.contains("accelerator=\"before\""), "{page}");
+    caller.ask("still there?").await.expect("the same flow");
+    // Its end and the next one's are told under the new name, too.
+    drop(caller);
+    client::ask(addresses[1], "?").await.expect("it serves");
+    let ended = eventually("both flows are told", PATIENCE, async || {
+        let ended = edge.flows();
+        (ended.len() >= 2).then_some(ended)
+    })
+    .await;
+    let of_new = ended.last().expect("two").to_string();
+    assert!(of_new.contains("after"), "{of_new}");
+    let state = edge.state().await;
+    assert_eq!(text(&state["accelerators"][0]["name"]), "after");
+}

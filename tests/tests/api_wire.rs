@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use portolan_tests::api::{Place, text};
-use portolan_tests::deadline::{PATIENCE, patiently};
+use portolan_tests::api::{Place, SECRET, text};
+use portolan_tests::deadline::{PATIENCE, eventually, patiently};
+use portolan_tests::{client, place};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -225,4 +226,173 @@ async fn the_store_is_exported_and_imported_by_the_running_process() {
         )
         .await;
     assert_eq!(text(&shown["Accelerator"]["Name"]), "kept");
+}
+
+#[tokio::test]
+async fn who_sends_slowly_or_keeps_connections_holds_nobody_else_up() {
+    let at = Place::fresh();
+    let _edge = at.edge("").ready().await;
+    // Heads that announce a body which does not come, more of them than requests are worked on at once.
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 100\r\nx-amz-target: x\r\n\r\n{{",
+        at.listen
+    );
+    let mut slow = Vec::new();
+    for _ in 0..40 {
+        let mut stream = tokio::net::TcpStream::connect(at.listen)
+            .await
+            .expect("it accepts");
+        stream.write_all(head.as_bytes()).await.expect("written");
+        slow.push(stream);
+    }
+    let (status, _) = patiently("an answer", at.call("ListAccelerators", &json!({}))).await;
+    assert_eq!(status, 200);
+    for stream in &slow {
+        let early = stream.try_read(&mut [0; 16]);
+        let waits = early.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(waits, "others were answered before their time was over");
+    }
+    // One client takes all that it can; what is beyond its share is hung up on, and another client is answered.
+    let greedy = place::client();
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        if let Ok(stream) = client::connect_from(greedy, at.listen).await {
+            held.push(stream);
+        }
+    }
+    let hung_up = eventually("it is hung up on", PATIENCE, async || {
+        let ended = held.iter().filter(|stream| {
+            matches!(stream.try_read(&mut [0; 1]), Ok(0))
+                || stream
+                    .try_read(&mut [0; 1])
+                    .is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock)
+        });
+        Some(ended.count()).filter(|count| *count >= 100)
+    })
+    .await;
+    println!(
+        "{hung_up} of {} connections of one client were hung up on",
+        held.len()
+    );
+    let (status, _) = patiently("an answer", at.call("ListAccelerators", &json!({}))).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn random_bytes_and_wrong_signatures_are_told_so_and_memory_stays_flat() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, SECRET).expect("written");
+    let at = Place::fresh();
+    let credentials = format!(
+        "credentials = [{{ access_key_id = \"AKIDEXAMPLE\", secret_access_key_file = \"{}\" }}]\n",
+        secret.display()
+    );
+    let mut edge = at.edge(&credentials).ready().await;
+    let scope = |key: &str, signature: &str| {
+        format!(
+            "AWS4-HMAC-SHA256 Credential={key}/20260101/us-west-2/globalaccelerator/aws4_request, \
+             SignedHeaders=host;x-amz-date;x-amz-target, Signature={signature}"
+        )
+    };
+    let nothing = "0".repeat(64);
+    let cases = [
+        (None, "MissingAuthenticationTokenException", 403),
+        (
+            Some("Basic Zm9vOmJhcg==".to_owned()),
+            "IncompleteSignatureException",
+            400,
+        ),
+        (
+            Some(scope("AKIDSOMEBODY", &nothing)),
+            "UnrecognizedClientException",
+            403,
+        ),
+        (
+            Some(scope("AKIDEXAMPLE", &nothing)),
+            "InvalidSignatureException",
+            403,
+        ),
+        (
+            Some(scope("AKIDEXAMPLE", "no hexadecimal digits")),
+            "InvalidSignatureException",
+            403,
+        ),
+    ];
+    let round = async |seed: u8| {
+        let garbage: Vec<u8> = (0..60_000u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed)
+            .collect();
+        for (authorization, name, status) in &cases {
+            let mut headers = vec![LIST, ("x-amz-date", "20260101T000000Z")];
+            headers.extend(authorization.as_deref().map(|text| ("authorization", text)));
+            let refused = exception(&at, &headers, garbage.clone()).await;
+            assert_eq!(refused, (*status, (*name).to_owned()), "{authorization:?}");
+        }
+    };
+    for seed in 0..20 {
+        round(seed).await;
+    }
+    let before = edge.process().anonymous_memory();
+    for seed in 0..100 {
+        round(seed).await;
+    }
+    let grown = edge.process().anonymous_memory().saturating_sub(before);
+    println!("500 wrong signatures over 60,000 random bytes: {grown} bytes more");
+    assert!(grown < 8 << 20, "grew by {grown} bytes");
+}
+
+#[tokio::test]
+async fn every_change_is_one_line_of_the_audit_and_nothing_else_is() {
+    let at = Place::fresh();
+    let edge = at.edge("").ready().await;
+    let (accelerator, listener, _) = at.accelerator("audited", 18081).await;
+    let group = at.group(&listener, "r", &[]).await;
+    let update = json!({ "EndpointGroupArn": group, "TrafficDialPercentage": 10 });
+    at.ok("UpdateEndpointGroup", update).await;
+    let tag = json!({ "ResourceArn": accelerator, "Tags": [{ "Key": "a", "Value": "b" }] });
+    at.ok("TagResource", tag).await;
+    at.ok("DeleteEndpointGroup", json!({ "EndpointGroupArn": group }))
+        .await;
+    // Reading, a repeated create and a refused one change nothing.
+    at.ok("ListAccelerators", json!({})).await;
+    let create = json!({ "Name": "audited", "IdempotencyToken": "audited" });
+    at.ok("CreateAccelerator", create).await;
+    let wrong = json!({ "Name": "-", "IdempotencyToken": "t" });
+    assert_eq!(at.call("CreateAccelerator", &wrong).await.0, 400);
+    at.ok("DeleteListener", json!({ "ListenerArn": listener }))
+        .await;
+    let told = [
+        ("CreateAccelerator", &accelerator),
+        ("CreateListener", &listener),
+        ("CreateEndpointGroup", &group),
+        ("UpdateEndpointGroup", &group),
+        ("TagResource", &accelerator),
+        ("DeleteEndpointGroup", &group),
+        ("DeleteListener", &listener),
+    ];
+    let lines = eventually("the last one is told", PATIENCE, async || {
+        let log = edge.log();
+        let lines: Vec<String> = log
+            .lines()
+            .filter(|line| line.contains("changed by the API"))
+            .map(str::to_owned)
+            .collect();
+        lines
+            .last()
+            .is_some_and(|line| line.contains("DeleteListener"))
+            .then_some(lines)
+    })
+    .await;
+    assert_eq!(lines.len(), told.len(), "{lines:#?}");
+    for (line, (operation, resource)) in lines.iter().zip(told) {
+        let ends = format!("{resource}\"");
+        assert!(
+            line.contains(operation)
+                && line.contains(&ends)
+                && line.contains("anonymous")
+                && line.contains("request_id"),
+            "{operation} {resource}: {line}"
+        );
+    }
 }
