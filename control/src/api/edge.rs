@@ -1,5 +1,5 @@
-//! What the API asks of the rest of the edge: the configuration in force, and how endpoints fare. [`ControlHandle`] answers in
-//! the process, a fake in tests.
+//! What the API asks of the rest of the edge: the configuration in force, how endpoints fare, what AWS says that they are, and what is
+//! announced. [`ControlHandle`] answers in the process, a fake in tests.
 
 use std::collections::{BTreeSet, HashMap};
 use std::pin::Pin;

@@ -65,7 +65,7 @@ impl<'a> Meaning<'a> {
     }
 
     fn unresolved(self, id: &str, what: &str) -> String {
-        let resolvable = Named::of("", id).is_some();
+        let resolvable = Named::is_id(id);
         let or_ask = match (resolvable, self.reach) {
             (true, None) => ", add [aws] with credentials, so that AWS is asked what it is",
             (true, Some(_)) | (false, _) => "",

@@ -39,6 +39,7 @@ pub(crate) fn of_request(context: &Context<'_>, input: &Value) -> BTreeSet<Named
     };
     ids.take(MOST_ASKED)
         .filter_map(|id| meaning.to_ask(region, id))
+        .filter(|named| named.elsewhere().is_none())
         .filter(|named| known(context.world, named).is_none())
         .collect()
 }
@@ -60,7 +61,7 @@ pub(crate) fn resource(
     let Some(named) = Meaning::of(&context.config).to_ask(region, id) else {
         return Ok(None);
     };
-    if let Some(elsewhere) = named.own_region().filter(|own| own != region) {
+    if let Some(elsewhere) = named.elsewhere() {
         return invalid(format!(
             "'{id}' is not a valid load balancer ARN for an endpoint group in {region}: it is in {elsewhere}"
         ));

@@ -17,6 +17,9 @@ use super::walk::{identity, look_up};
 /// A caller waits for the answer, and clients of AWS give up after a minute.
 const LONGEST: Duration = Duration::from_secs(20);
 
+/// Longer ones are none.
+const LONGEST_REGION: usize = 32;
+
 /// An id that AWS gives its meaning, and the region of its group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Named {
@@ -56,19 +59,27 @@ struct Known {
 impl Named {
     /// An endpoint id; `None` when AWS has nothing to say about it.
     pub(crate) fn of(region: &str, id: &str) -> Option<Named> {
-        let hex = |rest: &str| rest.len() >= 8 && rest.bytes().all(|b| b.is_ascii_hexdigit());
-        let is_ours = elb::place(id).is_some()
-            || id.strip_prefix("i-").is_some_and(hex)
-            || id.strip_prefix("eipalloc-").is_some_and(hex);
-        is_ours.then(|| Named {
+        // It becomes part of the name of the host that is asked, and a caller must not choose that.
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let is_region = (1..=LONGEST_REGION).contains(&region.len()) && region.bytes().all(plain);
+        (is_region && Self::is_id(id)).then(|| Named {
             region: region.to_owned(),
             id: id.to_owned(),
         })
     }
 
-    /// The region that the id itself says.
-    pub(crate) fn own_region(&self) -> Option<String> {
-        elb::place(&self.id).map(|place| place.region)
+    /// Whether AWS gives such ids their meaning.
+    pub(crate) fn is_id(id: &str) -> bool {
+        let hex = |rest: &str| rest.len() >= 8 && rest.bytes().all(|b| b.is_ascii_hexdigit());
+        elb::place(id).is_some()
+            || id.strip_prefix("i-").is_some_and(hex)
+            || id.strip_prefix("eipalloc-").is_some_and(hex)
+    }
+
+    /// The region that the id itself says, when it is another one.
+    pub(crate) fn elsewhere(&self) -> Option<String> {
+        let own = elb::place(&self.id).map(|place| place.region);
+        own.filter(|own| *own != self.region)
     }
 }
 
@@ -137,7 +148,12 @@ mod tests {
     fn load_balancers_instances_and_elastic_ips_are_awss() {
         let arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/web/50dc6c495c0c9188";
         let named = Named::of("eu-west-1", arn).expect("a load balancer");
-        assert_eq!(named.own_region().as_deref(), Some("eu-west-1"));
+        assert_eq!(named.elsewhere(), None);
+        let named = Named::of("eu-west-2", arn).expect("a load balancer");
+        assert_eq!(named.elsewhere().as_deref(), Some("eu-west-1"));
+        for region in ["", "evil.example.com/", "eu-west-1@evil", "EU-WEST-1"] {
+            assert_eq!(Named::of(region, arn), None, "{region}");
+        }
         assert!(Named::of("r", "i-0123456789abcdef0").is_some());
         assert!(Named::of("r", "eipalloc-0123456789abcdef0").is_some());
         for other in [

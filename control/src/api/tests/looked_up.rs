@@ -143,6 +143,15 @@ async fn what_aws_does_not_know_or_cannot_be_reached_is_refused_with_the_remedy(
         .await;
     assert!(message.contains("us-west-2"), "{message}");
     assert_eq!(shown(&api, &group).await, json!([]));
+    // A region is part of the name of the host that is asked: whoever makes one up is refused before that.
+    let before = api.edge.asked.load(Ordering::Relaxed);
+    for region in ["evil.example.com/", "us-east-1@evil", ""] {
+        let input = json!({ "ListenerArn": listener, "EndpointGroupRegion": region, "IdempotencyToken": region,
+            "EndpointConfigurations": [{ "EndpointId": INSTANCE }] });
+        api.refused("CreateEndpointGroup", input, Exception::InvalidArgument)
+            .await;
+    }
+    assert_eq!(api.edge.asked.load(Ordering::Relaxed), before);
     // Without [aws] nobody is asked, and the message says that somebody could be.
     let alone = Api::new();
     let listener = self::listener(&alone).await;
