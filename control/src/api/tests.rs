@@ -11,4 +11,5 @@ mod fake;
 mod lifecycle;
 mod looked_up;
 mod random;
+mod ranges;
 mod stores;
