@@ -70,6 +70,7 @@ async fn judged_by(client: &Client) {
     scene.write_nothing_beyond("0");
     scene.tell(client, &story.full, false, &mut variables).await;
     scene.write_nothing_beyond("unlimited");
+    scene.until_changes_are_taken(&variables).await;
     scene
         .tell(client, &story.again, false, &mut variables)
         .await;

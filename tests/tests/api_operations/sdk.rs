@@ -85,10 +85,10 @@ where
     E: ProvideErrorMetadata + std::fmt::Debug,
 {
     let Err(error) = sent else { return Ok(()) };
-    let error = match error {
-        SdkError::ServiceError(refused) => refused.into_err(),
-        other => panic!("no answer of the service: {other:?}"),
+    let SdkError::ServiceError(refused) = error else {
+        panic!("no answer of the service: {error:?}");
     };
+    let error = refused.into_err();
     let code = error.code().unwrap_or_default().to_owned();
     assert!(error.message().is_some_and(|m| !m.is_empty()), "{error:?}");
     let shown = format!("{error:?}");

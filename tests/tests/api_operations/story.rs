@@ -47,6 +47,9 @@ pub(crate) struct Step {
     pub(crate) setup: bool,
 }
 
+/// An operation and an exception; none is success.
+pub(crate) type Judgement = (String, String);
+
 /// The chapters.
 pub(crate) struct Story {
     /// All is well.
@@ -90,15 +93,15 @@ impl Story {
     }
 
     /// Operations and declared exceptions that are not judged and could be; those that are said to be impossible and came about.
-    pub(crate) fn gaps(&self) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    pub(crate) fn gaps(&self) -> (Vec<Judgement>, Vec<Judgement>) {
         let steps = [&self.fine, &self.full, &self.again, &self.upgrading];
-        let judged: BTreeSet<(String, String)> = steps
+        let judged: BTreeSet<Judgement> = steps
             .into_iter()
             .flatten()
             .filter(|step| !step.setup)
             .map(|step| (step.operation.clone(), step.is.clone().unwrap_or_default()))
             .collect();
-        let mut wanted: BTreeSet<(String, String)> = BTreeSet::new();
+        let mut wanted: BTreeSet<Judgement> = BTreeSet::new();
         for (operation, errors) in &self.model.errors {
             wanted.insert((operation.clone(), String::new()));
             wanted.extend(
@@ -107,7 +110,7 @@ impl Story {
                     .map(|error| (operation.clone(), error.clone())),
             );
         }
-        let cannot: BTreeSet<(String, String)> = impossible(&self.model)
+        let cannot: BTreeSet<Judgement> = impossible(&self.model)
             .map(|(operation, error, _)| (operation, error))
             .collect();
         let missing = wanted
