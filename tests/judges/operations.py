@@ -30,7 +30,7 @@ from botocore.exceptions import ClientError
 
 told = json.load(sys.stdin)
 variables = told["vars"]
-ga = boto3.client("globalaccelerator", endpoint_url=told["endpoint"], config=Config(retries={"max_attempts": 1}))
+ga = boto3.client("globalaccelerator", endpoint_url=told["endpoint"], config=Config(retries={"total_max_attempts": 1}))
 driver = awscli.clidriver.create_clidriver()
 REFUSED = re.compile(r"An error occurred \((\w+)\) when calling the (\w+) operation[^:]*: (.+)")
 

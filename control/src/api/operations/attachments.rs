@@ -35,7 +35,7 @@ pub(crate) fn create(
         seq: context.world.next_seq(),
         name,
         principals: added(&[], principals),
-        resources: added(&[], resources),
+        resources: added(&[], resources.map(named)),
         created: context.now,
         modified: context.now,
         tags: tags(&Tags::new(), given.as_deref().unwrap_or_default())?,
@@ -104,7 +104,10 @@ pub(crate) fn update(
             &removed(&record.principals, remove_principals),
             add_principals,
         ),
-        resources: added(&removed(&record.resources, remove_resources), add_resources),
+        resources: added(
+            &removed(&record.resources, remove_resources.map(named)),
+            add_resources.map(named),
+        ),
         modified: context.now,
         ..record.clone()
     };
@@ -208,6 +211,15 @@ pub(crate) fn list_resources(
         cross_account_resources,
         next_token,
     })
+}
+
+/// Some SDKs always send an endpoint id, an empty one beside a range.
+fn named(resources: Vec<Resource>) -> Vec<Resource> {
+    let named = |resource: Resource| Resource {
+        endpoint_id: resource.endpoint_id.filter(|id| !id.is_empty()),
+        ..resource
+    };
+    resources.into_iter().map(named).collect()
 }
 
 fn is_us(context: &Context<'_>, principal: &str) -> bool {
