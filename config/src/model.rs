@@ -68,6 +68,18 @@ pub struct Pop {
     pub workers: usize,
     /// Where the operator's drains are kept over restarts.
     pub state_file: PathBuf,
+    /// How listeners of very many ports are served.
+    pub port_steering: PortSteering,
+}
+
+/// How the clients of more ports than there are sockets come to one socket a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortSteering {
+    /// By a program in the kernel, which this process brings.
+    #[default]
+    SkLookup,
+    /// By rules of the firewall, which the operator brings.
+    Tproxy,
 }
 
 /// `[admin]`.

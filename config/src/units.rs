@@ -148,6 +148,20 @@ impl PortSet {
         (apart && !ranges.is_empty()).then_some(Self(ranges))
     }
 
+    /// The fewest ranges that hold these ports and no other; `None` when there are none, or one comes twice.
+    pub fn of_ports(ports: impl IntoIterator<Item = u16>) -> Option<Self> {
+        let mut ports: Vec<u16> = ports.into_iter().collect();
+        ports.sort_unstable();
+        let mut ranges: Vec<PortRange> = Vec::new();
+        for port in ports {
+            match ranges.last_mut() {
+                Some(range) if range.last.checked_add(1) == Some(port) => range.last = port,
+                _ => ranges.push(PortRange::new(port, port)?),
+            }
+        }
+        Self::new(ranges)
+    }
+
     /// The ranges, ascending.
     pub fn ranges(&self) -> &[PortRange] {
         &self.0
@@ -173,7 +187,10 @@ impl PortSet {
 
     /// Whether `port` is in one of the ranges.
     pub fn contains(&self, port: u16) -> bool {
-        self.0.iter().any(|range| range.contains(port))
+        let after = self.0.partition_point(|range| range.first() <= port);
+        self.0[..after]
+            .last()
+            .is_some_and(|range| range.contains(port))
     }
 
     /// Every port, ascending.

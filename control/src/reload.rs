@@ -100,6 +100,7 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
                 addresses: _,
                 workers,
                 state_file,
+                port_steering,
             },
         admin,
         readiness,
@@ -118,6 +119,10 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
     let changed = [
         ("[pop] workers", *workers != now.pop.workers),
         ("[pop] state_file", *state_file != now.pop.state_file),
+        (
+            "[pop] port_steering",
+            *port_steering != now.pop.port_steering,
+        ),
         ("[admin]", *admin != now.admin),
         ("[readiness]", *readiness != now.readiness),
         ("[log]", *log != now.log),

@@ -13,7 +13,8 @@ use super::typed::{self, duration, float, integer, one_of, parsed};
 use super::values;
 use crate::address::Host;
 use crate::model::{
-    Endpoint, EndpointGroup, GroupSettings, OnUnhealthy, PortOverride, Protocol, ProxyProtocol,
+    Endpoint, EndpointGroup, GroupSettings, HealthCheck, OnUnhealthy, PortOverride, Probe,
+    Protocol, ProxyProtocol,
 };
 use crate::units::{EndpointId, Region, TrafficDial, Weight};
 
@@ -34,6 +35,9 @@ pub(super) fn endpoint_group(
     let settings = settings(section, head.protocol);
     let endpoints = endpoints(section);
     let health_check = health_check::health_check(section, head.protocol, &endpoints.read);
+    if let Some(check) = &health_check {
+        warn_first_port(section, head, check, &endpoints.read);
+    }
     if let Some(overrides) = &overrides {
         claims.group(GroupClaim {
             listener,
@@ -51,6 +55,32 @@ pub(super) fn endpoint_group(
         settings: Arc::new(settings?),
         endpoints: endpoints.all()?,
     })
+}
+
+/// Of so many ports the first is hardly the one that answers.
+fn warn_first_port(
+    section: &Section<'_>,
+    head: &Head<'_, '_>,
+    check: &HealthCheck,
+    endpoints: &[Read],
+) {
+    const SO_MANY: usize = 1000;
+    let asked = check.port.is_none() && check.probe != Probe::None;
+    if let Some(ports) = &head.ports
+        && ports.len() > SO_MANY
+        && asked
+        && endpoints.iter().any(|read| read.endpoint.port.is_none())
+    {
+        section.warn(
+            Table::HealthCheck.name(),
+            format!(
+                "endpoints are asked on port {}, the first of {}",
+                ports.first(),
+                ports.len()
+            ),
+            "set health_check.port",
+        );
+    }
 }
 
 /// `""` is the measured distance.

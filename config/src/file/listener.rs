@@ -19,9 +19,6 @@ use crate::model::{
 };
 use crate::units::{PortRange, PortSet, Region};
 
-/// Each port is a socket a worker; beyond this many, other means of steering are needed.
-const MAX_PORTS: usize = 1000;
-
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -71,21 +68,17 @@ fn ports(section: &Section<'_>) -> Option<PortSet> {
         .map(|item: Item<PortRange>| item.value)
         .collect();
     if ranges.is_empty() {
-        section.error("ports", "no port is given", "give 1 to 1000 ports");
+        section.error(
+            "ports",
+            "no port is given",
+            "give ports and ranges, such as [80, \"8000-8100\"]",
+        );
         return None;
     }
     let Some(ports) = PortSet::new(ranges) else {
         section.error("ports", "a port comes twice", "give each port once");
         return None;
     };
-    if ports.len() > MAX_PORTS {
-        section.error(
-            "ports",
-            format!("{} ports are more than a listener can have", ports.len()),
-            format!("give 1 to {MAX_PORTS} ports, and spread more over several listeners"),
-        );
-        return None;
-    }
     Some(ports)
 }
 

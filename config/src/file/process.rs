@@ -9,7 +9,7 @@ use super::rules::{Claims, OwnSocket};
 use super::section::Section;
 use super::typed::{self, duration, float, integer, one_of, parsed};
 use super::values;
-use crate::model::{Admin, Limits, Log, LogFormat, Pop, Resolver};
+use crate::model::{Admin, Limits, Log, LogFormat, Pop, PortSteering, Resolver};
 
 /// More threads than any host has cores for.
 const MAX_WORKERS: i64 = 256;
@@ -24,6 +24,11 @@ pub(super) fn pop(root: &Section<'_>, folder: &Path, claims: &mut Claims) -> Opt
     let addresses = section.distinct("addresses", typed::ip);
     let workers = section.get("workers", integer(0..=MAX_WORKERS));
     let state_file = section.get("state_file", typed::path);
+    let steerings = &[
+        ("sk_lookup", PortSteering::SkLookup),
+        ("tproxy", PortSteering::Tproxy),
+    ];
+    let port_steering = section.get("port_steering", one_of(steerings));
     let addresses = addresses?;
     claims.this_host(&addresses);
     Some(Pop {
@@ -31,6 +36,7 @@ pub(super) fn pop(root: &Section<'_>, folder: &Path, claims: &mut Claims) -> Opt
         addresses,
         workers: workers?,
         state_file: folder.join(state_file?),
+        port_steering: port_steering?,
     })
 }
 

@@ -164,7 +164,8 @@ impl Claims {
     fn endpoints_apart(&self, places: &BTreeMap<Place, Vec<Taken<'_>>>, report: &Report) {
         // Many groups may send to one local port; the ports of a listener are wrong about it once.
         let mut told = HashSet::new();
-        for group in &self.groups {
+        let here = |group: &&GroupClaim| group.endpoints.iter().any(|e| self.is_here(e.ip));
+        for group in self.groups.iter().filter(here) {
             let listener = &self.listeners[group.listener];
             let through = listener
                 .ports

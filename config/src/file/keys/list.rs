@@ -26,6 +26,7 @@ pub const KEYS: &[Key] = &[
     key(Table::Pop, "addresses", "addresses", Value("[]"), "Unicast addresses of this PoP itself."),
     key(Table::Pop, "workers", "0 to 256", Value("0"), "Data-path threads; 0 is one a core; takes effect at start."),
     key(Table::Pop, "state_file", "path", Value("\"portolan.state.json\""), "Where the operator's drains are kept over restarts; relative to this file."),
+    key(Table::Pop, "port_steering", "`\"sk_lookup\"`, `\"tproxy\"`", Value("\"sk_lookup\""), "How clients of listeners with more than 1000 ports come to their one socket a worker: a program in the kernel, or the firewall's rules; takes effect at start."),
 
     key(Table::Admin, "listen", "address:port", Value("\"127.0.0.1:9900\""), "Where it listens; off loopback only with `token_file`; port 0 is the system's choice."),
     key(Table::Admin, "token_file", "path", Absent("none"), "File with the bearer token that every request must carry."),
@@ -116,7 +117,7 @@ pub const KEYS: &[Key] = &[
     key(Table::Accelerator, "addresses", "addresses", Value("[]"), "Where it listens; none is every address of the host, IPv4 and IPv6."),
 
     key(Table::Listener, "protocol", "`\"TCP\"`, `\"UDP\"`", Required, "What it takes."),
-    key(Table::Listener, "ports", "1 to 1000 ports and ranges", Required, "Such as `[80, 443, \"8000-8100\"]`."),
+    key(Table::Listener, "ports", "ports and ranges", Required, "Such as `[80, 443, \"8000-8100\"]`; more than 1000 ports need rights, see Port ranges."),
     key(Table::Listener, "client_affinity", "`\"NONE\"`, `\"SOURCE_IP\"`", Value("\"NONE\""), "Whether every flow is placed anew, or all flows of a client address go to one endpoint."),
     key(Table::Listener, "idle_timeout", "duration, 100ms to 168h", Value("\"340s\""), "A flow on which nothing moved for so long is closed; UDP 30s."),
     key(Table::Listener, "half_close_timeout", "duration, 100ms to 24h", Value("\"30s\""), "How long one direction may stay open after the other was closed."),

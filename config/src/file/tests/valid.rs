@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::address::Host;
-use crate::model::{Config, HedgeAfter, Listener, Probe, ProxyProtocol};
+use crate::model::{Config, HedgeAfter, Listener, PortSteering, Probe, ProxyProtocol};
 
 /// The example of the reference, every key that there is.
 const WHOLE: &str = include_str!("valid/whole.toml");
@@ -81,6 +81,29 @@ fn relative_paths_start_where_the_file_lies() {
         here.config.pop.state_file,
         PathBuf::from("portolan.state.json")
     );
+}
+
+#[test]
+fn a_listener_may_have_every_port() {
+    let config = load(&listener("").replace("ports = [80]", "ports = [\"1-65535\"]")).config;
+    let ports = &config.accelerators[0].listeners[0].ports;
+    assert_eq!(ports.len(), 65_535);
+    assert_eq!(config.pop.port_steering, PortSteering::SkLookup);
+    let config = load("[pop]\nport_steering = \"tproxy\"").config;
+    assert_eq!(config.pop.port_steering, PortSteering::Tproxy);
+}
+
+#[test]
+fn a_check_on_the_first_of_thousands_of_ports_is_doubtful() {
+    let warnings = |lines: &str| {
+        let lines = format!("{lines}\nendpoints = [{{ address = \"10.0.0.1\" }}]");
+        let file = group(&lines).replace("ports = [80]", "ports = [\"1-65535\"]");
+        let warnings = load(&file).warnings;
+        warnings.iter().map(ToString::to_string).collect::<String>()
+    };
+    let doubt = "asked on port 1, the first of 65535";
+    assert!(warnings("").contains(doubt), "{}", warnings(""));
+    assert!(!warnings("health_check = { port = 80 }").contains(doubt));
 }
 
 #[test]
