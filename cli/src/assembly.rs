@@ -438,6 +438,7 @@ impl Plane {
         let edge = Edge::start(EdgeOptions {
             workers: config.pop.workers,
             limits: config.limits,
+            steering: config.pop.port_steering,
             signals: Arc::clone(&queue) as Arc<dyn SignalSink>,
             records: Arc::clone(flow_log) as _,
             inherited,
@@ -516,6 +517,11 @@ impl DataPlane for Plane {
 
     fn max_flows(&self) -> usize {
         self.ask(0, Edge::max_flows)
+    }
+
+    fn steers_ports(&self) -> bool {
+        // Of the two, UDP needs more.
+        self.ask(false, |edge| edge.steers_ports(Protocol::Udp))
     }
 }
 

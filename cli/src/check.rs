@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     // Raised as `run` raises it, so that the figures are those of a `run` by this user.
     let descriptors = limits::raise_descriptors();
-    if let Some(unmet) = Unmet::of(&loaded.config.limits, descriptors) {
+    if let Some(unmet) = Unmet::of(&loaded.config, descriptors) {
         eprintln!("{}: {unmet}", args.config.display());
         if args.json {
             print_json(&Report::unmet(args, &unmet))?;
@@ -155,9 +155,9 @@ impl Report {
             errors: vec![Finding {
                 line: None,
                 column: None,
-                key: Some(unmet.key().to_owned()),
-                what: unmet.what(),
-                remedy: Some(unmet.remedy()),
+                key: Some(unmet.key.clone()),
+                what: unmet.what.clone(),
+                remedy: Some(unmet.remedy.clone()),
             }],
             more_errors: 0,
             warnings: Vec::new(),

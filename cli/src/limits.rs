@@ -9,6 +9,8 @@ use portolan_config::model::{Config, Limits};
 use portolan_proxy::effective_max_flows;
 use rlimit::Resource;
 
+use crate::steering;
+
 /// The descriptor limit before and after it was raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptors {
@@ -34,54 +36,44 @@ pub(crate) fn raise_descriptors() -> Descriptors {
     }
 }
 
-/// An explicit cap that this process cannot carry: an error of the file on this host, for who asks for a cap counts on it.
+/// What a file asks for and this process cannot carry on this host: an error, for who asks for it counts on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unmet {
-    asked: u32,
-    carried: u32,
-    descriptors: u64,
+    /// The key.
+    pub(crate) key: String,
+    /// What is wrong.
+    pub(crate) what: String,
+    /// What helps.
+    pub(crate) remedy: String,
 }
 
 impl Unmet {
-    /// What is wrong with `limits`, if anything is.
-    pub(crate) fn of(limits: &Limits, descriptors: Descriptors) -> Option<Self> {
+    /// What is wrong with `config` here, if anything is.
+    pub(crate) fn of(config: &Config, descriptors: Descriptors) -> Option<Self> {
+        Self::of_limits(&config.limits, descriptors).or_else(|| steering::unmet(config))
+    }
+
+    fn of_limits(limits: &Limits, descriptors: Descriptors) -> Option<Self> {
         let uncapped = Limits {
             max_flows: 0,
             ..*limits
         };
-        let carried = effective_max_flows(&uncapped);
-        (limits.max_flows > carried).then_some(Self {
-            asked: limits.max_flows,
-            carried,
-            descriptors: descriptors.soft,
+        let (asked, carried) = (limits.max_flows, effective_max_flows(&uncapped));
+        let needed = u64::from(asked) * 2 + RESERVED;
+        let descriptors = descriptors.soft;
+        (asked > carried).then(|| Self {
+            key: "limits.max_flows".to_owned(),
+            what: format!(
+                "{asked} is more than the {carried} flows that {descriptors} descriptors carry"
+            ),
+            remedy: format!("allow {needed} descriptors (LimitNOFILE=, ulimit -Hn), or lower it"),
         })
-    }
-
-    /// The key.
-    pub(crate) fn key(&self) -> &'static str {
-        "limits.max_flows"
-    }
-
-    /// What is wrong.
-    pub(crate) fn what(&self) -> String {
-        let Self {
-            asked,
-            carried,
-            descriptors,
-        } = self;
-        format!("{asked} is more than the {carried} flows that {descriptors} descriptors carry")
-    }
-
-    /// What helps.
-    pub(crate) fn remedy(&self) -> String {
-        let needed = u64::from(self.asked) * 2 + RESERVED;
-        format!("allow {needed} descriptors (LimitNOFILE=, ulimit -Hn), or lower it")
     }
 }
 
 impl fmt::Display for Unmet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.key(), self.what(), self.remedy())
+        write!(f, "{}: {}; {}", self.key, self.what, self.remedy)
     }
 }
 
@@ -164,6 +156,7 @@ impl Effective<'_> {
                 self.relay.into(),
                 "how bytes pass; the portable way".into(),
             ),
+            steering::row(self.config.pop.port_steering),
             (
                 "capabilities",
                 capabilities(),
@@ -284,9 +277,9 @@ mod tests {
             max_flows,
             ..Limits::default()
         };
-        assert_eq!(Unmet::of(&limits(0), descriptors), None);
-        assert_eq!(Unmet::of(&limits(1), descriptors), None);
-        let unmet = Unmet::of(&limits(u32::MAX), descriptors)
+        assert_eq!(Unmet::of_limits(&limits(0), descriptors), None);
+        assert_eq!(Unmet::of_limits(&limits(1), descriptors), None);
+        let unmet = Unmet::of_limits(&limits(u32::MAX), descriptors)
             .unwrap()
             .to_string();
         for figure in [

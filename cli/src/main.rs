@@ -14,6 +14,7 @@ mod manual;
 mod owner;
 mod run;
 mod status;
+mod steering;
 mod store;
 mod table;
 mod upgrade;

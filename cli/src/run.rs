@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         warn!("{warning}");
     }
     let descriptors = limits::raise_descriptors();
-    if let Some(error) = Unmet::of(&loaded.config.limits, descriptors) {
+    if let Some(error) = Unmet::of(&loaded.config, descriptors) {
         eprintln!("{}: {error}", args.config.display());
         return Ok(ExitCode::from(EXIT_INVALID_FILE));
     }

@@ -34,6 +34,11 @@ pub trait DataPlane: Send + Sync {
 
     /// The most flows that can be had at once.
     fn max_flows(&self) -> usize;
+
+    /// Whether listeners may have more ports than are worth a socket each.
+    fn steers_ports(&self) -> bool {
+        true
+    }
 }
 
 /// One address and port of a listener.

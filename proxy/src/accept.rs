@@ -15,12 +15,14 @@ use portolan_config::flow::{EndCause, PickReason};
 use portolan_config::stats::Limit;
 use std::os::fd::AsRawFd;
 
+use crate::doors::{Behind, Whose};
 use crate::flow::{CLIENT, Door, Flow, HeaderWait, Phase};
 use crate::list::Links;
+use crate::listen::suit;
 use crate::proxy_protocol::{Decoded, decode};
 use crate::relay::{Pipe, Ready};
 use crate::wheel::NO_SLOT;
-use crate::worker::{Again, DoorKey, Entrance, Handle, Timer, Worker};
+use crate::worker::{Again, Entrance, Handle, Timer, Worker};
 
 /// Connections taken from one socket in a turn.
 const ACCEPTS_A_TURN: usize = 64;
@@ -33,9 +35,9 @@ impl Worker {
         &mut self,
         bind: SocketAddr,
         socket: Arc<TcpListener>,
-        door: &DoorKey,
+        whose: &Whose,
     ) {
-        let Some(door) = self.doors.get(door).map(Rc::clone) else {
+        let Some(behind) = whose.resolve(&self.doors) else {
             // The snapshot that this was opened for has been overtaken; its Close follows.
             return;
         };
@@ -57,18 +59,18 @@ impl Worker {
         vacant.insert(Entrance {
             bind,
             socket,
-            door,
+            behind,
             queued: false,
         });
         self.accept(key);
     }
 
-    pub(crate) fn assign_entrance(&mut self, bind: SocketAddr, door: &DoorKey) {
-        let Some(door) = self.doors.get(door) else {
+    pub(crate) fn assign_entrance(&mut self, bind: SocketAddr, whose: &Whose) {
+        let Some(behind) = whose.resolve(&self.doors) else {
             return;
         };
         for (_, entrance) in self.entrances.iter_mut().filter(|(_, e)| e.bind == bind) {
-            entrance.door = Rc::clone(door);
+            entrance.behind = behind.clone();
         }
     }
 
@@ -118,8 +120,11 @@ impl Worker {
             };
             match entrance.socket.accept() {
                 Ok((client, peer)) => {
-                    let (door, bind) = (Rc::clone(&entrance.door), entrance.bind);
-                    self.open(client, peer, door, bind);
+                    match entrance.met(&client) {
+                        Some(met) => self.open(client, peer, met),
+                        // A reload has taken the port away since the client came.
+                        None => reset_on_close(&client),
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -137,7 +142,8 @@ impl Worker {
     }
 
     /// Lets one connection in, or refuses it.
-    fn open(&mut self, client: TcpStream, peer: SocketAddr, door: Rc<Door>, bind: SocketAddr) {
+    fn open(&mut self, client: TcpStream, peer: SocketAddr, met: Met) {
+        let Met { door, at } = met;
         let listener = door.listener();
         let shared = &self.shared;
         if let Err(limit) = shared
@@ -173,10 +179,10 @@ impl Worker {
             }
         };
         // Only a wildcard socket has to be asked which address the client spoke to.
-        let spoken_to = if bind.ip().is_unspecified() {
-            client.local_addr().map_or(bind, canonical)
+        let spoken_to = if at.ip().is_unspecified() {
+            client.local_addr().map_or(at, canonical)
         } else {
-            bind
+            at
         };
         let waits = phase.is_some();
         let flow = self.new_flow(
@@ -319,6 +325,35 @@ impl Worker {
     pub(crate) fn refuse_header(&mut self, key: u32) {
         self.shared.stats.proxy_header_errors.fetch_add(1, Relaxed);
         self.end(key, EndCause::Limit);
+    }
+}
+
+/// What a connection was made to.
+struct Met {
+    door: Rc<Door>,
+    /// The unspecified address where it has not been asked for.
+    at: SocketAddr,
+}
+
+impl Entrance {
+    /// The listener that a connection belongs to; a socket for many ports has to be asked for the port.
+    fn met(&self, client: &TcpStream) -> Option<Met> {
+        match &self.behind {
+            Behind::One(door) => Some(Met {
+                door: Rc::clone(door),
+                at: self.bind,
+            }),
+            Behind::ByPort(doors) => {
+                let at = canonical(client.local_addr().ok()?);
+                let door = Rc::clone(doors.find(at.port())?);
+                let settings = door.settings();
+                let given = (doors.keepalive, doors.user_timeout);
+                if given != (settings.keepalive, settings.user_timeout) {
+                    suit(client, &settings);
+                }
+                Some(Met { door, at })
+            }
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! The data path as the rest of the process sees it: started once, given snapshots, asked for counters, ended once.
 
+mod bind;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::mpsc::{SyncSender, channel, sync_channel};
@@ -17,18 +21,20 @@ use mio::{Poll, Waker};
 use portolan_config::address::ListenerAddr;
 use portolan_config::explain::Explanation;
 use portolan_config::flow::RecordSink;
-use portolan_config::model::{Limits, Protocol};
+use portolan_config::model::{Limits, PortSteering, Protocol};
 use portolan_config::signal::SignalSink;
-use portolan_config::snapshot::{ListenerSnapshot, Snapshot};
+use portolan_config::snapshot::Snapshot;
 use portolan_config::stats::EdgeStats;
 use portolan_config::units::AcceleratorName;
 
 use crate::gate::Gate;
 use crate::handover::{HandedFlow, ListeningSocket};
-use crate::listen::{self, Bound};
+use crate::listen::Bound;
 use crate::pick::explain;
+use crate::ranges::Ranges;
 use crate::sys;
 use crate::udp::{self, HandedConnection, HandedDatagrams};
+use crate::wide::Places;
 use crate::worker::{Command, DoorKey, Shared, WAKE, Worker};
 
 /// Commands that wait for a worker. A burst of them is a reload that opens many ports; the sender waits for room, as a worker
@@ -51,6 +57,8 @@ pub struct EdgeOptions {
     pub workers: usize,
     /// Caps.
     pub limits: Limits,
+    /// How listeners of very many ports are served.
+    pub steering: PortSteering,
     /// Where evidence of live flows goes.
     pub signals: Arc<dyn SignalSink>,
     /// Where flow records go.
@@ -89,6 +97,9 @@ struct Listening {
     bound: BTreeMap<SocketAddr, Bound>,
     /// What `bound` was made for: nothing is looked at again while it stays the same and all of it listens.
     layout: Vec<Place>,
+    /// Addresses with more ports than sockets.
+    wide: Places<TcpListener>,
+    ranges: Ranges,
     /// When a failed bind was last tried again.
     tried: Option<Instant>,
     /// A predecessor's sockets that no listener has asked for yet.
@@ -112,6 +123,7 @@ impl Edge {
         let EdgeOptions {
             workers,
             limits,
+            steering,
             signals,
             records,
             inherited,
@@ -137,6 +149,8 @@ impl Edge {
         let listening = Listening {
             bound: BTreeMap::new(),
             layout: Vec::new(),
+            wide: Places::new(),
+            ranges: Ranges::new(steering),
             tried: None,
             inherited,
             udp: udp::Binds::new(),
@@ -155,11 +169,17 @@ impl Edge {
         self.shared.snapshot.store(Arc::clone(&snapshot));
         if !listening.closed {
             self.reconcile(&mut listening, &snapshot);
-            let Listening { udp, inherited, .. } = &mut *listening;
+            let Listening {
+                udp,
+                inherited,
+                ranges,
+                ..
+            } = &mut *listening;
             udp.reconcile(
                 &snapshot,
                 self.workers.len(),
                 inherited,
+                ranges,
                 |worker, command| {
                     send(&self.workers[worker], Command::Udp(command));
                 },
@@ -183,7 +203,8 @@ impl Edge {
             address: *address,
             error: bound.error.clone(),
         });
-        states.chain(listening.udp.states()).collect()
+        let wide = listening.wide.states(Protocol::Tcp);
+        states.chain(wide).chain(listening.udp.states()).collect()
     }
 
     /// The counters of the whole data path.
@@ -204,6 +225,11 @@ impl Edge {
     /// Threads of the data path.
     pub fn workers(&self) -> usize {
         self.workers.len()
+    }
+
+    /// Whether listeners of a protocol may have more ports than are worth a socket each.
+    pub fn steers_ports(&self, protocol: Protocol) -> bool {
+        self.listening().ranges.takes_any(protocol)
     }
 
     /// How bytes are relayed.
@@ -232,11 +258,18 @@ impl Edge {
     pub fn stop_accepting(&self) {
         let mut listening = self.listening();
         listening.closed = true;
+        // First of all: from here on clients meet whoever else listens, such as a successor.
+        listening.ranges.forget_all(Protocol::Tcp);
+        listening.wide.clear();
         // Ours go, too, or the kernel would go on taking clients that nobody accepts.
         for bound in listening.bound.values_mut() {
             bound.sockets.clear();
         }
         let handed = listening.udp.are_handed();
+        if handed {
+            // It steers, too, and what it changes must not be overruled here.
+            listening.ranges.forget_all(Protocol::Udp);
+        }
         drop(listening);
         if handed {
             self.tell(|| Command::Udp(udp::Command::HandOver));
@@ -286,121 +319,11 @@ impl Edge {
         self.wake();
     }
 
-    /// Opens what is missing, closes what is no longer wanted, gives to its new listener what has changed hands.
-    fn reconcile(&self, listening: &mut Listening, snapshot: &Snapshot) {
-        let layout: Vec<_> = snapshot
-            .listeners
-            .iter()
-            .map(|listener| Place {
-                door: DoorKey::of(listener),
-                addresses: listener.addresses.clone(),
-                keepalive: listener.settings.keepalive,
-                user_timeout: listener.settings.user_timeout,
-            })
-            .collect();
-        let failed = listening.bound.values().any(|bound| bound.error.is_some());
-        let retry = failed
-            && listening
-                .tried
-                .is_none_or(|at| at.elapsed() >= RETRY_BIND_EVERY);
-        if layout == listening.layout && !retry {
-            return;
-        }
-        listening.layout = layout;
-        listening.tried = Some(Instant::now());
-        let wanted = listen::wanted(snapshot, Protocol::Tcp);
-        let gone: Vec<SocketAddr> = listening
-            .bound
-            .keys()
-            .filter(|bind| !wanted.contains_key(bind))
-            .copied()
-            .collect();
-        for bind in gone {
-            if listening
-                .bound
-                .remove(&bind)
-                .is_some_and(|bound| bound.error.is_none())
-            {
-                self.tell(|| Command::Close { bind });
-            }
-        }
-        let shared = listen::shared(wanted.len(), self.workers.len(), sys::descriptor_limit());
-        for (bind, listener) in &wanted {
-            let door = DoorKey::of(listener);
-            match listening.bound.get_mut(bind) {
-                Some(bound) if bound.error.is_none() => {
-                    listen::renew(&bound.sockets, &listener.settings);
-                    if bound.door != door {
-                        bound.door = door.clone();
-                        self.tell(|| Command::Assign {
-                            bind: *bind,
-                            door: door.clone(),
-                        });
-                    }
-                }
-                _ => {
-                    let inherited = take(&mut listening.inherited, *bind);
-                    let bound = self.open(*bind, listener, door, shared, inherited);
-                    listening.bound.insert(*bind, bound);
-                }
-            }
-        }
-        listening
-            .bound
-            .retain(|_, bound| bound.error.as_deref() != Some(NO_FAMILY));
-    }
-
-    /// Opens one address and port for all workers; remembers why it could not.
-    fn open(
-        &self,
-        bind: SocketAddr,
-        listener: &ListenerSnapshot,
-        door: DoorKey,
-        shared: bool,
-        inherited: Vec<OwnedFd>,
-    ) -> Bound {
-        let workers = self.workers.len();
-        let error = match listen::open(bind, &listener.settings, workers, shared, inherited) {
-            Ok(sockets) => {
-                // More of them than workers only after a predecessor with more workers: none of its queues may be orphaned.
-                for (index, socket) in sockets.iter().enumerate() {
-                    let command = Command::Open {
-                        bind,
-                        socket: Arc::clone(socket),
-                        door: door.clone(),
-                    };
-                    send(&self.workers[index % workers], command);
-                }
-                return Bound {
-                    door,
-                    sockets,
-                    error: None,
-                };
-            }
-            Err(error)
-                if bind.is_ipv6()
-                    && bind.ip().is_unspecified()
-                    && listen::is_family_absent(&error) =>
-            {
-                tracing::info!(%bind, "IPv6 is off on this host; listening on IPv4 alone");
-                NO_FAMILY.to_owned()
-            }
-            Err(error) => {
-                tracing::error!(%bind, accelerator = %listener.accelerator, %error, "cannot listen");
-                error.to_string()
-            }
-        };
-        Bound {
-            door,
-            sockets: Vec::new(),
-            error: Some(error),
-        }
-    }
-
     /// The listening sockets, for a successor: copies of the descriptors, of the same sockets and their queues.
     pub fn listening_sockets(&self) -> io::Result<Vec<ListeningSocket>> {
         let mut listening = self.listening();
         let mut handed = listening.udp.sockets()?;
+        handed.extend(listening.wide.sockets(Protocol::Tcp)?);
         for (address, bound) in &listening.bound {
             let mut unique: Vec<&Arc<TcpListener>> = bound.sockets.iter().collect();
             unique.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -478,20 +401,6 @@ impl Edge {
         self.tell(|| Command::Udp(udp::Command::Go));
     }
 }
-
-/// The inherited sockets of one address and port.
-fn take(inherited: &mut Vec<ListeningSocket>, bind: SocketAddr) -> Vec<OwnedFd> {
-    let mine = inherited.extract_if(.., |socket| {
-        socket.address == bind && socket.protocol == Protocol::Tcp
-    });
-    mine.map(|socket| socket.socket).collect()
-}
-
-#[cfg(test)]
-mod tests;
-
-/// Marks a wildcard of a family that this host does not have: not listened on, and no fault.
-const NO_FAMILY: &str = "address family not available";
 
 impl Drop for Edge {
     fn drop(&mut self) {

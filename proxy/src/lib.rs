@@ -5,6 +5,7 @@
 mod accept;
 mod account;
 mod connect;
+mod doors;
 mod edge;
 mod flow;
 mod gate;
@@ -13,13 +14,17 @@ mod list;
 mod listen;
 pub mod pick;
 pub mod proxy_protocol;
+mod ranges;
 mod relay;
 mod strand;
 mod sys;
 mod udp;
 mod wheel;
+mod wide;
 mod worker;
 
 pub use edge::{BindState, Edge, EdgeOptions, effective_max_flows};
 pub use handover::{HandedFlow, HandedPipe, ListeningSocket};
+pub use ranges::{can_steer, wildcard_fault};
 pub use udp::{HandedConnection, HandedDatagrams, KnownBy};
+pub use wide::MOST_SOCKET_PORTS;

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use portolan_config::model::{ListenerSettings, Protocol};
 use portolan_config::snapshot::{ListenerSnapshot, Snapshot};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::sys;
+use crate::wide::Spread;
 use crate::worker::DoorKey;
 
 /// Connections that wait to be accepted, a socket. The kernel caps it at `net.core.somaxconn`, 4096 by default.
@@ -19,13 +21,15 @@ const BACKLOG: i32 = 4096;
 /// The part of the descriptors that listening sockets may take before workers share them.
 const DESCRIPTOR_SHARE: u64 = 4;
 
-/// What must listen: every address and port of every listener of a protocol, and whose it is.
+/// What must listen: every address and port of every listener of a protocol that has sockets of its own, and whose it is.
 pub(crate) fn wanted(
     snapshot: &Snapshot,
     protocol: Protocol,
+    spread: &Spread,
 ) -> BTreeMap<SocketAddr, Arc<ListenerSnapshot>> {
     let mut wanted = BTreeMap::new();
-    for listener in snapshot.listeners.iter().filter(|l| l.protocol == protocol) {
+    let mine = snapshot.listeners.iter().filter(|l| l.protocol == protocol);
+    for listener in mine.filter(|listener| !spread.is_wide(listener)) {
         for ip in addresses(listener) {
             for port in listener.ports.iter() {
                 wanted
@@ -38,7 +42,7 @@ pub(crate) fn wanted(
 }
 
 /// The listener's addresses; the wildcard of both families when it names none.
-fn addresses(listener: &ListenerSnapshot) -> Vec<IpAddr> {
+pub(crate) fn addresses(listener: &ListenerSnapshot) -> Vec<IpAddr> {
     if listener.addresses.is_empty() {
         vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
     } else {
@@ -108,6 +112,33 @@ fn listen(bind: SocketAddr, settings: &ListenerSettings) -> io::Result<TcpListen
     socket.bind(&bind.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Sockets for all ports of an address: at one port, marked where rules of a firewall bring the clients of the others.
+pub(crate) fn open_wide(
+    bind: SocketAddr,
+    settings: &ListenerSettings,
+    workers: usize,
+    transparent: bool,
+    inherited: Vec<OwnedFd>,
+) -> io::Result<Vec<TcpListener>> {
+    let adopted = inherited.into_iter().map(|socket| adopt(socket, settings));
+    let mut sockets: Vec<TcpListener> = adopted.collect::<io::Result<_>>()?;
+    while sockets.len() < workers {
+        sockets.push(listen(bind, settings)?);
+    }
+    if transparent {
+        for socket in &sockets {
+            sys::be_transparent(socket.as_fd(), bind.is_ipv6())?;
+        }
+    }
+    Ok(sockets)
+}
+
+/// Gives a connection what its listener says, where the socket that it came in by is another's, too.
+pub(crate) fn suit(client: &TcpStream, settings: &ListenerSettings) {
+    // On a connection that is gone already this fails, and there is nothing left to do.
+    let _ = inherited_by_flows(&SockRef::from(client), settings);
 }
 
 /// Takes over a predecessor's listening socket: it is bound and listens already, and nothing in its queue is lost.

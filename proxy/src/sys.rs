@@ -1,15 +1,18 @@
 //! The system calls of the data path that no library wraps. The only place of this crate where `unsafe` may stand.
 #![expect(
     unsafe_code,
-    reason = "getsockopt and setsockopt on options that socket2 does not know"
+    reason = "bpf(2), and getsockopt and setsockopt on options that socket2 does not know"
 )]
 
+pub(crate) mod bpf;
 pub(crate) mod udp;
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 /// How long ago the peer of a TCP socket last sent or acknowledged something, whichever is more recent; what `TCP_INFO` says
 /// (milliseconds; Linux 2.6 and later). An acknowledged keepalive counts.
@@ -37,13 +40,32 @@ pub(crate) fn last_heard(socket: BorrowedFd<'_>) -> io::Result<Duration> {
 /// `IP_BIND_ADDRESS_NO_PORT` (Linux 4.2): a later bind to an address chooses the port at connect, so that one source address has
 /// all of its ports toward each endpoint.
 pub(crate) fn bind_address_no_port(socket: BorrowedFd<'_>) -> io::Result<()> {
+    switch_on(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)
+}
+
+/// `IP_TRANSPARENT`: a firewall's `TPROXY` may bring what was sent to other addresses and ports. Needs `CAP_NET_ADMIN` or `CAP_NET_RAW`.
+pub(crate) fn be_transparent(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    if ipv6 {
+        switch_on(socket, libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT)
+    } else {
+        switch_on(socket, libc::IPPROTO_IP, libc::IP_TRANSPARENT)
+    }
+}
+
+/// Whether this process may.
+pub(crate) fn may_be_transparent() -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.cloexec(), None)?;
+    be_transparent(socket.as_fd(), false)
+}
+
+fn switch_on(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the option takes an int, which outlives the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
+            level,
+            option,
             (&raw const on).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )

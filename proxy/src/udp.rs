@@ -5,6 +5,7 @@
 //! beside the table: the kernel tells answers apart by it, and reports ICMP errors on it.
 
 mod account;
+mod answer;
 mod batch;
 mod bind;
 mod handover;
@@ -22,6 +23,7 @@ mod table;
 pub(crate) use bind::Binds;
 pub use handover::{HandedConnection, HandedDatagrams, KnownBy};
 pub(crate) use handover::{adopt_connections, export_connections};
+pub(crate) use socket::can_answer;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -41,9 +43,11 @@ use portolan_config::snapshot::{AddressId, Snapshot};
 use portolan_config::stats::DropCause;
 use slab::Slab;
 
+use crate::doors::{Behind, Whose};
 use crate::flow::Door;
 use crate::sys::udp::{Sender as Outbox, dropped};
 use crate::worker::{DoorKey, Handle, Shared};
+use answer::Answer;
 use batch::{Batch, Reply, SLOTS};
 use openings::Openings;
 use path::Path;
@@ -98,16 +102,17 @@ impl Source {
 
 /// What the UDP side of a worker is told.
 pub(crate) enum Command {
-    /// Serve this socket, for this listener.
+    /// Serve this socket, for this listener or these. Where it takes many ports, answers leave by the raw one.
     Open {
         bind: SocketAddr,
         /// Which of the sockets of that address.
         slot: usize,
         socket: Arc<OwnedFd>,
-        door: DoorKey,
+        whose: Whose,
+        raw: Option<Arc<OwnedFd>>,
     },
-    /// New flows of this socket are another listener's from here on.
-    Assign { bind: SocketAddr, door: DoorKey },
+    /// New flows of this socket are another listener's from here on. Those on ports that are nobody's any more end.
+    Assign { bind: SocketAddr, whose: Whose },
     /// End this socket's flows and close it.
     Close { bind: SocketAddr },
     /// Leave the sockets to a successor: read nothing more, only pass on what endpoints still answer.
@@ -142,7 +147,9 @@ struct Entrance {
     slot: usize,
     /// The edge has it, too, for a successor.
     socket: Arc<OwnedFd>,
-    door: Rc<Door>,
+    behind: Behind,
+    /// What answers leave by from the many ports that it takes.
+    raw: Option<Arc<OwnedFd>>,
     /// In the queue of those that had more than a turn's share.
     queued: bool,
     /// What the kernel had dropped when it was last asked.
@@ -195,6 +202,7 @@ pub(crate) struct Udp {
     outbox: Batch,
     replies: Vec<Reply>,
     sender: Outbox,
+    answers: Vec<Answer>,
     header: Vec<u8>,
     ring: Ring,
     openings: Openings,
@@ -224,6 +232,7 @@ impl Udp {
             outbox: Batch::default(),
             replies: Vec::new(),
             sender: Outbox::default(),
+            answers: Vec::new(),
             header: Vec::new(),
             ring: Ring::new(),
             openings: Openings::new(now),
@@ -273,15 +282,10 @@ impl Udp {
                 bind,
                 slot,
                 socket,
-                door,
-            } => self.open_entrance(turn, (bind, slot), socket, &door),
-            Command::Assign { bind, door } => {
-                if let Some(door) = self.doors.get(&door) {
-                    for (_, entrance) in self.entrances.iter_mut().filter(|(_, e)| e.bind == bind) {
-                        entrance.door = Rc::clone(door);
-                    }
-                }
-            }
+                whose,
+                raw,
+            } => self.open_entrance(turn, (bind, slot), (socket, raw), &whose),
+            Command::Assign { bind, whose } => self.assign_entrance(turn, bind, &whose),
             Command::Close { bind } => self.close_entrances(turn, bind),
             Command::HandOver => self.hand_over(turn),
             Command::Export(to) => {
@@ -297,10 +301,10 @@ impl Udp {
         &mut self,
         turn: &mut Turn<'_>,
         (bind, slot): (SocketAddr, usize),
-        socket: Arc<OwnedFd>,
-        door: &DoorKey,
+        (socket, raw): (Arc<OwnedFd>, Option<Arc<OwnedFd>>),
+        whose: &Whose,
     ) {
-        let Some(door) = self.doors.get(door).map(Rc::clone) else {
+        let Some(behind) = whose.resolve(&self.doors) else {
             // The snapshot that this was opened for has been overtaken; its Close follows.
             return;
         };
@@ -326,11 +330,38 @@ impl Udp {
             bind,
             slot,
             socket,
-            door,
+            behind,
+            raw,
             queued: false,
             dropped: 0,
         });
         self.read_entrance(turn, key);
+    }
+
+    fn assign_entrance(&mut self, turn: &mut Turn<'_>, bind: SocketAddr, whose: &Whose) {
+        let Some(behind) = whose.resolve(&self.doors) else {
+            return;
+        };
+        let here = self.entrances.iter_mut().filter(|(_, e)| e.bind == bind);
+        let mut keys = Vec::new();
+        for (key, entrance) in here {
+            entrance.behind = behind.clone();
+            keys.push(key as u32);
+        }
+        if let Behind::ByPort(doors) = behind {
+            self.end_flows(turn, |flow| {
+                let port = SocketAddr::from(flow.tuple.local).port();
+                keys.contains(&flow.carried.entrance) && doors.find(port).is_none()
+            });
+        }
+    }
+
+    fn end_flows(&mut self, turn: &mut Turn<'_>, which: impl Fn(&table::Flow<Carried>) -> bool) {
+        for id in self.table.ids() {
+            if self.table.get(id).is_some_and(&which) {
+                self.end(turn, id, EndCause::DrainTimeout);
+            }
+        }
     }
 
     /// Reads what waits, so that nothing is lost that came before, and ends the flows: there is nothing left to answer from.
@@ -344,12 +375,7 @@ impl Udp {
         for key in keys {
             self.read_entrance(turn, key);
             self.flush(turn);
-            for id in self.table.ids() {
-                let here = |flow: &table::Flow<Carried>| flow.carried.entrance == key as u32;
-                if self.table.get(id).is_some_and(here) {
-                    self.end(turn, id, EndCause::DrainTimeout);
-                }
-            }
+            self.end_flows(turn, |flow| flow.carried.entrance == key as u32);
             self.count_dropped(key);
             let entrance = self.entrances.remove(key);
             leave(turn, &entrance);
@@ -473,9 +499,11 @@ impl Udp {
         };
         if let Ok(now) = dropped(entrance.socket.as_fd()) {
             let new = now.wrapping_sub(std::mem::replace(&mut entrance.dropped, now));
-            if new > 0 {
-                let stats = &entrance.door.stats;
-                stats.count_dropped(DropCause::ReceiveBuffer, u64::from(new));
+            if new > 0
+                && let Some(door) = entrance.behind.first()
+            {
+                let count = u64::from(new);
+                door.stats.count_dropped(DropCause::ReceiveBuffer, count);
             }
         }
     }

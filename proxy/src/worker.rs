@@ -29,6 +29,7 @@ use portolan_config::units::{AcceleratorName, PortSet};
 use slab::Slab;
 
 use crate::connect::Budget;
+use crate::doors::{Behind, Whose};
 use crate::flow::{CLIENT, Door, Flow, Phase, Route, Side};
 use crate::gate::Gate;
 use crate::handover::HandedFlow;
@@ -73,14 +74,14 @@ impl DoorKey {
 
 /// What a worker is told.
 pub(crate) enum Command {
-    /// Accept from this socket, for this listener.
+    /// Accept from this socket, for this listener or these.
     Open {
         bind: SocketAddr,
         socket: Arc<TcpListener>,
-        door: DoorKey,
+        whose: Whose,
     },
     /// What is accepted from this socket is another listener's from here on.
-    Assign { bind: SocketAddr, door: DoorKey },
+    Assign { bind: SocketAddr, whose: Whose },
     /// Empty this socket and close it.
     Close { bind: SocketAddr },
     /// Empty and close all of them.
@@ -113,7 +114,7 @@ pub(crate) struct Shared {
 pub(crate) struct Entrance {
     pub(crate) bind: SocketAddr,
     pub(crate) socket: Arc<TcpListener>,
-    pub(crate) door: Rc<Door>,
+    pub(crate) behind: Behind,
     /// In the queue of those that had more to accept than a turn allows.
     pub(crate) queued: bool,
 }
@@ -354,8 +355,12 @@ impl Worker {
             // A command follows its snapshot, which may have come after the one that was just taken up.
             self.see_newer_snapshot();
             match command {
-                Command::Open { bind, socket, door } => self.open_entrance(bind, socket, &door),
-                Command::Assign { bind, door } => self.assign_entrance(bind, &door),
+                Command::Open {
+                    bind,
+                    socket,
+                    whose,
+                } => self.open_entrance(bind, socket, &whose),
+                Command::Assign { bind, whose } => self.assign_entrance(bind, &whose),
                 Command::Close { bind } => self.close_entrances(|entrance| entrance.bind == bind),
                 Command::StopAccepting(_done) => {
                     self.close_entrances(|_| true);

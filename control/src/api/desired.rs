@@ -255,11 +255,7 @@ fn custom_listeners(record: &GroupRecord) -> Vec<Listener> {
         ports,
     } in custom::served(body)
     {
-        let ranges = ports
-            .iter()
-            .map(|(port, _)| PortRange::new(*port, *port))
-            .collect::<Option<Vec<_>>>();
-        let Some(set) = ranges.and_then(PortSet::new) else {
+        let Some(set) = PortSet::of_ports(ports.iter().map(|(port, _)| *port)) else {
             continue;
         };
         let overrides = ports.iter();

@@ -41,6 +41,11 @@ pub(crate) trait Edge: Send + Sync {
 
     /// The ranges that are announced; `None` where nobody announces.
     fn announced(&self) -> Option<Arc<Ranges>>;
+
+    /// Whether listeners may have more ports than are worth a socket each.
+    fn steers_ports(&self) -> bool {
+        true
+    }
 }
 
 /// An answer on its way.
@@ -77,5 +82,9 @@ impl Edge for ControlHandle {
 
     fn announced(&self) -> Option<Arc<Ranges>> {
         self.ranges().announced()
+    }
+
+    fn steers_ports(&self) -> bool {
+        self.data_plane().steers_ports()
     }
 }

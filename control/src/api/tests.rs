@@ -10,6 +10,7 @@ mod errors;
 mod fake;
 mod lifecycle;
 mod looked_up;
+mod ports;
 mod random;
 mod ranges;
 mod stores;

@@ -10,7 +10,8 @@ use portolan_config::address::EndpointAddr;
 use portolan_config::flow::{EndCause, FlowRecord, RecordSink};
 use portolan_config::health::HealthState;
 use portolan_config::model::{
-    ClientAffinity, GroupSettings, Limits, ListenerSettings, OnUnhealthy, Protocol, ProxyProtocol,
+    ClientAffinity, GroupSettings, Limits, ListenerSettings, OnUnhealthy, PortSteering, Protocol,
+    ProxyProtocol,
 };
 use portolan_config::selector::Selector;
 use portolan_config::signal::{Signal, SignalKind, SignalSink};
@@ -137,6 +138,7 @@ fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> World {
     let edge = Edge::start(EdgeOptions {
         workers: 2,
         limits: Limits::default(),
+        steering: PortSteering::SkLookup,
         signals: seen.clone(),
         records: seen.clone(),
         inherited: Vec::new(),
@@ -424,6 +426,7 @@ fn flows_and_sockets_go_to_a_successor() {
     let successor = Edge::start(EdgeOptions {
         workers: 1,
         limits: Limits::default(),
+        steering: PortSteering::SkLookup,
         signals: world.seen.clone(),
         records: world.seen.clone(),
         inherited: world.edge.listening_sockets().unwrap(),

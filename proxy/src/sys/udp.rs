@@ -1,14 +1,22 @@
 //! Datagrams in batches: `recvmmsg` and `sendmmsg` with the control messages that carry the local address and the size of segments, and
 //! the socket options that no library wraps. Safe to call: every pointer that the kernel is given is made here, for one call.
 
+mod names;
+
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-/// Room for the control messages of one datagram: an `in6_pktinfo` and two ints, each with its header.
+use names::{read_address, write_address};
+
+/// Room for the control messages of one datagram: a `sockaddr_in6` or an `in6_pktinfo`, and two ints, each with its header.
 const CONTROL: usize = 128;
+
+/// What stands before the data of a control message.
+// SAFETY: it is a computation, and takes any length.
+const CONTROL_HEADER: usize = unsafe { libc::CMSG_LEN(0) } as usize;
 
 /// Segments that a datagram may be split into (`UDP_MAX_SEGMENTS` of kernels before 6.9).
 pub(crate) const MAX_SEGMENTS: usize = 64;
@@ -20,6 +28,8 @@ pub(crate) struct Meta {
     pub(crate) from: SocketAddr,
     /// The local address that it was sent to, where the socket was told to say.
     pub(crate) local: Option<IpAddr>,
+    /// The port as well, where that was asked for.
+    pub(crate) port: Option<u16>,
     /// Bytes.
     pub(crate) len: usize,
     /// The size of the datagrams that the kernel coalesced into this one, the last of which may be shorter; 0 is one datagram.
@@ -32,6 +42,7 @@ impl Meta {
     const NONE: Meta = Meta {
         from: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
         local: None,
+        port: None,
         len: 0,
         segment: 0,
         truncated: false,
@@ -168,6 +179,17 @@ impl Receiver {
                     (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                         let info = ptr::read_unaligned(data.cast::<libc::in6_pktinfo>());
                         meta.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                    }
+                    (libc::IPPROTO_IP, libc::IP_ORIGDSTADDR)
+                    | (libc::IPPROTO_IPV6, libc::IPV6_ORIGDSTADDR) => {
+                        let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+                        let len = head.cmsg_len.saturating_sub(CONTROL_HEADER);
+                        let len = len.min(size_of::<libc::sockaddr_storage>());
+                        ptr::copy_nonoverlapping(data, name.as_mut_ptr().cast(), len);
+                        if let Some(local) = read_address(name.as_ptr()) {
+                            meta.local = Some(local.ip());
+                            meta.port = Some(local.port());
+                        }
                     }
                     (libc::SOL_UDP, libc::UDP_GRO) => {
                         let size = ptr::read_unaligned(data.cast::<libc::c_int>());
@@ -403,68 +425,6 @@ fn write_control(
     used
 }
 
-/// # Safety
-/// `name` points to a name that the kernel wrote.
-unsafe fn read_address(name: *const libc::sockaddr_storage) -> Option<SocketAddr> {
-    // SAFETY: every name begins with its family, and one of these families is as long as its structure.
-    unsafe {
-        match i32::from((*name).ss_family) {
-            libc::AF_INET => {
-                let v4 = &*name.cast::<libc::sockaddr_in>();
-                let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
-                Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
-            }
-            libc::AF_INET6 => {
-                let v6 = &*name.cast::<libc::sockaddr_in6>();
-                let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-                let port = u16::from_be(v6.sin6_port);
-                Some(SocketAddrV6::new(ip, port, 0, v6.sin6_scope_id).into())
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Writes a name and says how long it is.
-fn write_address(
-    name: &mut MaybeUninit<libc::sockaddr_storage>,
-    address: SocketAddr,
-) -> libc::socklen_t {
-    match address {
-        SocketAddr::V4(v4) => {
-            let written = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: a sockaddr_storage is large enough and aligned for every socket address.
-            unsafe { name.as_mut_ptr().cast::<libc::sockaddr_in>().write(written) };
-            size_of::<libc::sockaddr_in>() as libc::socklen_t
-        }
-        SocketAddr::V6(v6) => {
-            let written = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: 0,
-                sin6_addr: libc::in6_addr {
-                    s6_addr: v6.ip().octets(),
-                },
-                sin6_scope_id: v6.scope_id(),
-            };
-            // SAFETY: as above.
-            unsafe {
-                name.as_mut_ptr()
-                    .cast::<libc::sockaddr_in6>()
-                    .write(written)
-            };
-            size_of::<libc::sockaddr_in6>() as libc::socklen_t
-        }
-    }
-}
-
 /// `UDP_GRO` (Linux 5.0): datagrams of one flow may come coalesced, with their size.
 pub(crate) fn coalesce(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, &1i32)
@@ -476,6 +436,21 @@ pub(crate) fn tell_local_address(socket: BorrowedFd<'_>, ipv6: bool) -> io::Resu
         set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &1i32)
     } else {
         set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, &1i32)
+    }
+}
+
+/// `IP_RECVORIGDSTADDR` (Linux 2.6.38), `IPV6_RECVORIGDSTADDR`: the local address and the port that datagrams were sent to, which need not
+/// be the socket's. No rights are needed.
+pub(crate) fn tell_original(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    if ipv6 {
+        set(
+            socket,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_RECVORIGDSTADDR,
+            &1i32,
+        )
+    } else {
+        set(socket, libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR, &1i32)
     }
 }
 

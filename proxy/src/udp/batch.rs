@@ -1,7 +1,7 @@
 //! Receive buffers of a worker, and the replies that wait in them to be sent together.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -61,8 +61,8 @@ pub(crate) struct Reply {
     /// The entrance that it leaves by.
     pub(crate) entrance: u32,
     pub(crate) to: SocketAddr,
-    /// The address that the client spoke to, where the entrance has many.
-    pub(crate) from: Option<IpAddr>,
+    /// What the client spoke to, where the entrance has many addresses or ports.
+    pub(crate) from: Option<SocketAddr>,
     pub(crate) slot: usize,
     pub(crate) len: usize,
     pub(crate) segment: usize,
@@ -80,7 +80,7 @@ impl Reply {
     pub(crate) fn outgoing<'b>(&self, batch: &'b Batch) -> Outgoing<'b> {
         Outgoing {
             to: Some(self.to),
-            from: self.from,
+            from: self.from.map(|from| from.ip()),
             header: &[],
             payload: batch.bytes(self.slot, self.len),
             segment: self.segment,

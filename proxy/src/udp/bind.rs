@@ -1,20 +1,25 @@
 //! Which addresses and ports UDP listens on, as the edge sees it: compared with each snapshot, opened and closed for the workers.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portolan_config::model::Protocol;
+use portolan_config::model::{ListenerSettings, Protocol};
 use portolan_config::snapshot::{ListenerSnapshot, Snapshot};
 
+use super::socket::Takes;
 use super::{Command, socket};
+use crate::doors::Whose;
 use crate::edge::BindState;
 use crate::handover::ListeningSocket;
 use crate::listen::{self, is_family_absent};
+use crate::ranges::Ranges;
 use crate::sys;
+use crate::wide::{self, Change, Places, Spread};
 use crate::worker::DoorKey;
 
 /// How often an address that could not be bound is tried again.
@@ -23,7 +28,11 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// What listens.
 pub(crate) struct Binds {
     bound: BTreeMap<SocketAddr, Bound>,
-    /// What `bound` was made for.
+    /// Addresses with more ports than sockets.
+    wide: Places<OwnedFd>,
+    /// What answers of those leave by: by worker and whether it is for IPv6.
+    raw: BTreeMap<(usize, bool), Arc<OwnedFd>>,
+    /// What both were made for.
     layout: Vec<(DoorKey, Vec<IpAddr>)>,
     tried: Option<Instant>,
     /// A successor has been given the sockets.
@@ -42,6 +51,12 @@ struct Bound {
     error: Option<Fault>,
 }
 
+impl Bound {
+    fn failed(&self) -> bool {
+        matches!(self.error, Some(Fault::Bind(_)))
+    }
+}
+
 enum Fault {
     NoFamily,
     Bind(String),
@@ -51,6 +66,8 @@ impl Binds {
     pub(crate) fn new() -> Self {
         Self {
             bound: BTreeMap::new(),
+            wide: Places::new(),
+            raw: BTreeMap::new(),
             layout: Vec::new(),
             tried: None,
             handed: false,
@@ -60,7 +77,8 @@ impl Binds {
 
     /// Every address and port that should listen.
     pub(crate) fn states(&self) -> impl Iterator<Item = BindState> + '_ {
-        self.bound.iter().filter_map(|(address, bound)| {
+        let wide = self.wide.states(Protocol::Udp);
+        let bound = self.bound.iter().filter_map(|(address, bound)| {
             let error = match &bound.error {
                 None => None,
                 Some(Fault::NoFamily) => return None,
@@ -72,13 +90,14 @@ impl Binds {
                 address: *address,
                 error,
             })
-        })
+        });
+        bound.chain(wide)
     }
 
     /// Copies of all sockets, for a successor.
     pub(crate) fn sockets(&mut self) -> io::Result<Vec<ListeningSocket>> {
         self.handed = true;
-        let mut sockets = Vec::new();
+        let mut sockets = self.wide.sockets(Protocol::Udp)?;
         for (address, bound) in &self.bound {
             for socket in &bound.sockets {
                 sockets.push(ListeningSocket {
@@ -109,6 +128,7 @@ impl Binds {
         snapshot: &Snapshot,
         workers: usize,
         inherited: &mut Vec<ListeningSocket>,
+        ranges: &mut Ranges,
         mut tell: impl FnMut(usize, Command),
     ) {
         let mine = snapshot
@@ -118,15 +138,57 @@ impl Binds {
         let layout: Vec<_> = mine
             .map(|listener| (DoorKey::of(listener), listener.addresses.clone()))
             .collect();
-        let failed = |bound: &Bound| matches!(bound.error, Some(Fault::Bind(_)));
-        let retry = self.bound.values().any(failed)
+        let retry = (self.wide.failed() || self.bound.values().any(Bound::failed))
             && self.tried.is_none_or(|at| at.elapsed() >= RETRY_EVERY);
         if layout == self.layout && !retry {
             return;
         }
         self.layout = layout;
         self.tried = Some(Instant::now());
-        let wanted = listen::wanted(snapshot, Protocol::Udp);
+        let can_steer = || ranges.takes_any(Protocol::Udp);
+        let spread = Spread::of(snapshot, Protocol::Udp, can_steer);
+        let wide = wide::wanted(snapshot, Protocol::Udp, &spread);
+        let wanted = listen::wanted(snapshot, Protocol::Udp, &spread);
+        let Self {
+            wide: had,
+            raw,
+            bound,
+            salt,
+            ..
+        } = self;
+        let mut udp = Udp {
+            workers,
+            salt: *salt,
+            transparent: ranges.transparent(),
+            raw,
+            tell: &mut tell,
+        };
+        // Before ordinary sockets are closed, so that ports that come to a range are never without one.
+        had.serve(&mut udp, &wide, ranges, inherited, |at| {
+            bound.contains_key(&at)
+        });
+        self.bind_ports(&wanted, workers, inherited, &mut tell);
+        let mut udp = Udp {
+            workers,
+            salt: self.salt,
+            transparent: ranges.transparent(),
+            raw: &mut self.raw,
+            tell: &mut tell,
+        };
+        self.wide.close(&mut udp, &wide, ranges);
+        if wide.is_empty() {
+            self.raw.clear();
+        }
+    }
+
+    /// The same for sockets of one port each.
+    fn bind_ports(
+        &mut self,
+        wanted: &BTreeMap<SocketAddr, Arc<ListenerSnapshot>>,
+        workers: usize,
+        inherited: &mut Vec<ListeningSocket>,
+        tell: &mut impl FnMut(usize, Command),
+    ) {
         self.bound.retain(|bind, bound| {
             let stays = wanted.contains_key(bind);
             if !stays && bound.error.is_none() {
@@ -139,13 +201,13 @@ impl Binds {
         for (number, (bind, listener)) in wanted.iter().enumerate() {
             let door = DoorKey::of(listener);
             if let Some(bound) = self.bound.get_mut(bind)
-                && !failed(bound)
+                && !bound.failed()
             {
                 if bound.door != door {
                     bound.door = door.clone();
                     for worker in 0..workers {
-                        let (bind, door) = (*bind, door.clone());
-                        tell(worker, Command::Assign { bind, door });
+                        let (bind, whose) = (*bind, Whose::One(door.clone()));
+                        tell(worker, Command::Assign { bind, whose });
                     }
                 }
                 continue;
@@ -153,14 +215,17 @@ impl Binds {
             let opened = match take(inherited, *bind) {
                 // The group that they are steers as it did, so it must stay what it is, however many workers there are.
                 sockets if !sockets.is_empty() => Ok(sockets),
-                _ => socket::listen(*bind, if alone { 1 } else { workers }, self.salt),
+                _ => {
+                    let workers = if alone { 1 } else { workers };
+                    socket::listen(*bind, workers, self.salt, Takes::ItsPort)
+                }
             };
             let (sockets, error) = match opened {
                 Ok(sockets) => (sockets.into_iter().map(Arc::new).collect(), None),
                 Err(error) => (Vec::new(), Some(fault(*bind, listener, &error))),
             };
             let first = if sockets.len() == 1 { number } else { 0 };
-            open(*bind, &door, &sockets, first, workers, &mut tell);
+            open(*bind, &door, &sockets, first, workers, tell);
             let bound = Bound {
                 door,
                 sockets,
@@ -168,6 +233,86 @@ impl Binds {
                 error,
             };
             self.bound.insert(*bind, bound);
+        }
+    }
+}
+
+/// Sockets of UDP that take many ports.
+struct Udp<'b, T> {
+    workers: usize,
+    salt: u32,
+    transparent: bool,
+    raw: &'b mut BTreeMap<(usize, bool), Arc<OwnedFd>>,
+    tell: &'b mut T,
+}
+
+impl<T: FnMut(usize, Command)> Udp<'_, T> {
+    /// Makes sure that each worker can answer.
+    fn prepare(&mut self, ipv6: bool) -> io::Result<()> {
+        for worker in 0..self.workers {
+            if let Entry::Vacant(vacant) = self.raw.entry((worker, ipv6)) {
+                vacant.insert(Arc::new(socket::raw(ipv6)?));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: FnMut(usize, Command)> wide::Kind for Udp<'_, T> {
+    type Socket = OwnedFd;
+    const PROTOCOL: Protocol = Protocol::Udp;
+
+    fn open(&mut self, at: SocketAddr, _settings: &ListenerSettings) -> io::Result<Vec<OwnedFd>> {
+        self.prepare(at.is_ipv6())?;
+        let transparent = self.transparent;
+        let takes = Takes::ManyPorts { transparent };
+        socket::listen(at, self.workers, self.salt, takes)
+    }
+
+    fn adopt(
+        &mut self,
+        at: SocketAddr,
+        _settings: &ListenerSettings,
+        sockets: Vec<OwnedFd>,
+    ) -> io::Result<Vec<OwnedFd>> {
+        self.prepare(at.is_ipv6())?;
+        // The group that they are steers as it did, so it must stay what it is, however many workers there are.
+        for socket in &sockets {
+            socket::widen(socket.as_fd(), at.is_ipv6(), self.transparent)?;
+        }
+        Ok(sockets)
+    }
+
+    fn renew(&self, _sockets: &[Arc<OwnedFd>], _settings: &ListenerSettings) {
+        // Nothing of a listener's settings is a socket's.
+    }
+
+    fn tell(&mut self, change: Change<'_, OwnedFd>) {
+        match change {
+            Change::Open { at, sockets, doors } => {
+                for (slot, socket) in sockets.iter().enumerate() {
+                    let worker = slot % self.workers;
+                    let command = Command::Open {
+                        bind: at,
+                        slot,
+                        socket: Arc::clone(socket),
+                        whose: Whose::ByPort(Arc::clone(&doors)),
+                        raw: self.raw.get(&(worker, at.is_ipv6())).map(Arc::clone),
+                    };
+                    (self.tell)(worker, command);
+                }
+            }
+            Change::Assign { at, doors } => {
+                for worker in 0..self.workers {
+                    let whose = Whose::ByPort(Arc::clone(&doors));
+                    (self.tell)(worker, Command::Assign { bind: at, whose });
+                }
+            }
+            Change::Close { at } => {
+                for worker in 0..self.workers {
+                    (self.tell)(worker, Command::Close { bind: at });
+                }
+            }
         }
     }
 }
@@ -185,7 +330,8 @@ fn open(
             bind,
             slot,
             socket: Arc::clone(socket),
-            door: door.clone(),
+            whose: Whose::One(door.clone()),
+            raw: None,
         };
         tell((first + slot) % workers, command);
     }

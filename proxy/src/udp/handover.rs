@@ -173,7 +173,9 @@ impl Udp {
         let (Some((key, entrance)), None) = (entrance, known) else {
             return end_unplaced(turn, &handed);
         };
-        let door = Rc::clone(&entrance.door);
+        let Some(door) = entrance.behind.at(handed.local.port()).map(Rc::clone) else {
+            return end_unplaced(turn, &handed);
+        };
         let listener = door.listener();
         let (region, endpoint) = (&handed.region, &handed.endpoint_id);
         let found = find(

@@ -18,6 +18,7 @@ use super::replay::Kept;
 use super::table::{Declared, FlowId, Tuple};
 use super::{Again, Turn, Udp};
 use crate::accept::is_lack;
+use crate::flow::Door;
 use crate::proxy_protocol::{Decoded, decode, encode_v2};
 use crate::sys::udp::{MAX_SEGMENTS, Meta, Outgoing, path_mtu, send};
 
@@ -106,21 +107,25 @@ impl Udp {
 
     fn take_in<'b>(&mut self, turn: &mut Turn<'_>, key: usize, inbox: &'b Batch, metas: &[Meta]) {
         let entrance = &self.entrances[key];
-        let (bind, door) = (entrance.bind, Rc::clone(&entrance.door));
-        let settings = door.settings();
+        let (bind, behind) = (entrance.bind, entrance.behind.clone());
         let mut run = Run::default();
         for (slot, meta) in metas.iter().enumerate() {
             let bytes: &'b [u8] = inbox.bytes(slot, meta.len);
+            let port = meta.port.unwrap_or(bind.port());
+            // None where a reload has taken the port away since the datagram came.
+            let Some(door) = behind.at(port) else {
+                continue;
+            };
             if meta.truncated {
                 door.stats.count_dropped(DropCause::Truncated, 1);
                 continue;
             }
-            let local = SocketAddr::new(meta.local.unwrap_or(bind.ip()), bind.port());
+            let local = SocketAddr::new(meta.local.unwrap_or(bind.ip()), port);
             let tuple = Tuple {
                 client: meta.from.into(),
                 local: local.into(),
             };
-            let trusted = settings.accept_proxy.as_ref().is_some_and(|accept| {
+            let trusted = door.settings().accept_proxy.as_ref().is_some_and(|accept| {
                 let from = meta.from.ip().to_canonical();
                 accept.from.iter().any(|net| net.contains(&from))
             });
@@ -129,7 +134,7 @@ impl Udp {
                 segment: meta.segment,
             };
             if !trusted {
-                self.give(turn, key, (tuple, None), whole, &[], &mut run);
+                self.give(turn, (key, door), (tuple, None), whole, &[], &mut run);
                 continue;
             }
             // Every datagram brings a header of its own.
@@ -140,7 +145,14 @@ impl Udp {
                             payload,
                             segment: 0,
                         };
-                        self.give(turn, key, (tuple, declared), message, tlvs, &mut run);
+                        self.give(
+                            turn,
+                            (key, door),
+                            (tuple, declared),
+                            message,
+                            tlvs,
+                            &mut run,
+                        );
                     }
                     None => {
                         turn.shared.stats.proxy_header_errors.fetch_add(1, Relaxed);
@@ -156,7 +168,7 @@ impl Udp {
     fn give<'b>(
         &mut self,
         turn: &mut Turn<'_>,
-        key: usize,
+        (key, door): (usize, &Rc<Door>),
         (tuple, declared): (Tuple, Option<Declared>),
         message: Message<'b>,
         tlvs: &'b [u8],
@@ -175,6 +187,7 @@ impl Udp {
                 self.send_run(turn, run);
                 let first = First {
                     entrance: key,
+                    door,
                     tuple,
                     declared,
                     payload: message.payload,
@@ -182,8 +195,7 @@ impl Udp {
                 match self.open(turn, &first) {
                     Ok(id) => id,
                     Err(cause) => {
-                        let stats = &self.entrances[key].door.stats;
-                        stats.count_dropped(cause, message.datagrams());
+                        door.stats.count_dropped(cause, message.datagrams());
                         return;
                     }
                 }

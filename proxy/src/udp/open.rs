@@ -33,6 +33,7 @@ use crate::pick::{self, Candidate};
 /// A datagram that belongs to no flow.
 pub(super) struct First<'d> {
     pub(super) entrance: usize,
+    pub(super) door: &'d Rc<Door>,
     pub(super) tuple: Tuple,
     pub(super) declared: Option<Declared>,
     pub(super) payload: &'d [u8],
@@ -91,7 +92,7 @@ impl Udp {
         turn: &mut Turn<'_>,
         first: &First<'_>,
     ) -> Result<FlowId, DropCause> {
-        let door = Rc::clone(&self.entrances[first.entrance].door);
+        let door = Rc::clone(first.door);
         let listener = door.listener();
         let ends = Ends::of(&first.tuple, first.declared.as_ref());
         let source = self

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::batch::{Reply, SLOTS};
 use super::open::name_of;
 use super::replay::Kept;
-use super::table::{FlowId, Place};
+use super::table::FlowId;
 use super::{Again, Turn, Udp};
 use crate::sys::udp::{Meta, Outgoing};
 
@@ -68,9 +68,9 @@ impl Udp {
         let Some(entrance) = self.entrances.get(carried.entrance as usize) else {
             return;
         };
-        let wildcard = entrance.bind.ip().is_unspecified();
+        let many = entrance.bind.ip().is_unspecified() || entrance.raw.is_some();
         let (to, local) = (flow.tuple.client, flow.tuple.local);
-        let from = wildcard.then(|| Place::ip(local));
+        let from = many.then(|| local.into());
         let now = clock::millis(turn.now).max(1);
         carried.heard = now;
         carried.kept = Kept::NONE;
@@ -149,7 +149,11 @@ impl Udp {
                 .iter()
                 .take_while(|reply| reply.entrance == entrance)
                 .count();
-            self.send_replies(turn, entrance, &replies[sent..sent + same]);
+            let same_entrance = &replies[sent..sent + same];
+            match self.raw_of(entrance) {
+                Some(raw) => self.send_answers(turn, &raw, same_entrance),
+                None => self.send_replies(turn, entrance, same_entrance),
+            }
             sent += same;
         }
         replies.clear();
@@ -205,7 +209,7 @@ impl Udp {
         for payload in train.chunks(reply.segment.max(1)) {
             let single = Outgoing {
                 to: Some(reply.to),
-                from: reply.from,
+                from: reply.from.map(|from| from.ip()),
                 header: &[],
                 payload,
                 segment: 0,

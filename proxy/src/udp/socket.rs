@@ -2,8 +2,8 @@
 //! endpoint that carries a flow on this layer.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use portolan_config::model::ListenerSettings;
 use smallvec::SmallVec;
@@ -20,9 +20,14 @@ const RECEIVE_BUFFER: i32 = 4 << 20;
 const SEND_BUFFER: usize = 1 << 20;
 
 /// Opens an address and port for `workers`: a socket each, which share its flows out by `salt`.
-pub(crate) fn listen(bind: SocketAddr, workers: usize, salt: u32) -> io::Result<Vec<OwnedFd>> {
+pub(crate) fn listen(
+    bind: SocketAddr,
+    workers: usize,
+    salt: u32,
+    takes: Takes,
+) -> io::Result<Vec<OwnedFd>> {
     let sockets: Vec<Socket> = (0..workers)
-        .map(|_| prepare(bind))
+        .map(|_| prepare(bind, takes))
         .collect::<io::Result<_>>()?;
     if let [first, _, ..] = sockets.as_slice() {
         let count = u32::try_from(workers).unwrap_or(u32::MAX);
@@ -44,7 +49,25 @@ pub(crate) fn listen(bind: SocketAddr, workers: usize, salt: u32) -> io::Result<
     Ok(sockets.into_iter().map(OwnedFd::from).collect())
 }
 
-fn prepare(bind: SocketAddr) -> io::Result<Socket> {
+/// What comes to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// What is sent to the port that it is bound to.
+    ItsPort,
+    /// What is sent to many ports of its address; by the rules of a firewall where it is transparent.
+    ManyPorts { transparent: bool },
+}
+
+/// Makes a socket one that takes many ports.
+pub(crate) fn widen(socket: BorrowedFd<'_>, ipv6: bool, transparent: bool) -> io::Result<()> {
+    udp::tell_original(socket, ipv6)?;
+    if transparent {
+        sys::be_transparent(socket, ipv6)?;
+    }
+    Ok(())
+}
+
+fn prepare(bind: SocketAddr, takes: Takes) -> io::Result<Socket> {
     let kind = Type::DGRAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(bind), kind, Some(Protocol::UDP))?;
     socket.set_reuse_port(true)?;
@@ -57,8 +80,14 @@ fn prepare(bind: SocketAddr) -> io::Result<Socket> {
     if bind.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    if wildcard {
-        udp::tell_local_address(socket.as_fd(), bind.is_ipv6())?;
+    match takes {
+        Takes::ManyPorts { transparent } => {
+            widen(socket.as_fd(), bind.is_ipv6(), transparent)?;
+        }
+        Takes::ItsPort if wildcard => {
+            udp::tell_local_address(socket.as_fd(), bind.is_ipv6())?;
+        }
+        Takes::ItsPort => {}
     }
     udp::receive_buffer(socket.as_fd(), RECEIVE_BUFFER)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
@@ -93,6 +122,36 @@ pub(crate) fn connect(
     Ok(socket.into())
 }
 
+/// A socket that datagrams leave by from any address and port of this host, their headers made by us. Needs `CAP_NET_RAW`. Nothing comes
+/// in by it: it is bound to an address that nobody has, or the kernel would give it a copy of every datagram.
+pub(crate) fn raw(ipv6: bool) -> io::Result<OwnedFd> {
+    let kind = Type::RAW.nonblocking().cloexec();
+    let (domain, nobody) = if ipv6 {
+        (Domain::IPV6, IpAddr::V6(DISCARD_V6))
+    } else {
+        (Domain::IPV4, IpAddr::V4(DUMMY_V4))
+    };
+    let socket = Socket::new(domain, kind, Some(Protocol::UDP))?;
+    udp::filter(socket.as_fd(), &steer::closed())?;
+    if ipv6 {
+        socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
+    }
+    socket.bind(&SocketAddr::new(nobody, 0).into())?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    Ok(socket.into())
+}
+
+/// Whether this process may have such sockets.
+pub(crate) fn can_answer() -> io::Result<()> {
+    raw(false).map(drop)
+}
+
+/// Addresses that nobody has: the dummy address of RFC 7600, and one of the discard prefix of RFC 6666.
+const DUMMY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+const DISCARD_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
+
 /// Datagrams come one by one where the kernel does not coalesce them.
 fn coalesce(socket: &Socket) {
     if let Err(error) = udp::coalesce(socket.as_fd()) {
@@ -110,7 +169,7 @@ mod tests {
 
     fn steered(local: &str, sources: &[&str]) {
         let free = UdpSocket::bind((local, 0)).unwrap().local_addr().unwrap();
-        let workers: Vec<UdpSocket> = listen(free, 4, 7)
+        let workers: Vec<UdpSocket> = listen(free, 4, 7, Takes::ItsPort)
             .unwrap()
             .into_iter()
             .map(UdpSocket::from)

@@ -17,7 +17,7 @@ use crate::api::shapes::listeners::PortRange;
 /// Subnets of one group.
 const MOST_SUBNETS: usize = 10;
 
-/// Ports that one accelerator may have open: each is a socket a worker and address.
+/// Ports that one accelerator may have open where each is a socket a worker and address: on an edge that may not steer.
 const MOST_OPEN_PORTS: usize = 4096;
 
 pub(crate) fn add(
@@ -276,10 +276,10 @@ fn check_open_ports(
             GroupBody::Standard(_) => 0,
         });
     let all = open(body) + others.sum::<usize>();
-    match all <= MOST_OPEN_PORTS {
+    match all <= MOST_OPEN_PORTS || context.edge.steers_ports() {
         true => Ok(()),
         false => invalid(format!(
-            "{all} ports would be open, and an accelerator of this edge has at most {MOST_OPEN_PORTS}: allow fewer destinations"
+            "{all} ports would be open, and an accelerator of this edge has at most {MOST_OPEN_PORTS} without CAP_NET_ADMIN and CAP_BPF: allow fewer destinations"
         )),
     }
 }

@@ -11,8 +11,8 @@ use crate::api::shapes::listeners::*;
 /// Listeners of one accelerator.
 pub(crate) const MOST_LISTENERS: usize = 10;
 
-/// Every port is a socket a worker on this edge.
-const MOST_PORTS: usize = 1000;
+/// Ports of a listener where every port is a socket a worker: on an edge that may not steer.
+const MOST_SOCKET_PORTS: usize = 1000;
 
 pub(crate) fn create(
     context: &mut Context<'_>,
@@ -159,9 +159,10 @@ fn check_ports(
         .iter()
         .map(|range| usize::from(range.to_port - range.from_port) + 1)
         .sum();
-    if ports > MOST_PORTS {
+    if ports > MOST_SOCKET_PORTS && !context.edge.steers_ports() {
         return Err(Exception::InvalidPortRange.because(format!(
-            "Invalid port range: {ports} ports are more than the {MOST_PORTS} that a listener of this edge can have"
+            "Invalid port range: {ports} ports are more than the {MOST_SOCKET_PORTS} that a listener of this edge can have \
+             without CAP_NET_ADMIN and CAP_BPF"
         )));
     }
     let others = context

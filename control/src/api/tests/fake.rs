@@ -96,6 +96,8 @@ pub(super) struct FakeEdge {
     pub(super) advertised: Mutex<Ranges>,
     /// What an announcer announces; `None` without one.
     pub(super) announced: Mutex<Option<Ranges>>,
+    /// Whether it may steer ports.
+    pub(super) steers_ports: AtomicBool,
 }
 
 impl Edge for FakeEdge {
@@ -127,6 +129,10 @@ impl Edge for FakeEdge {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
             .map(Arc::new)
+    }
+
+    fn steers_ports(&self) -> bool {
+        self.steers_ports.load(Ordering::SeqCst)
     }
 
     fn health(&self, _: &Place) -> HashMap<EndpointId, EndpointHealth> {
@@ -184,6 +190,7 @@ impl Api {
             asked: AtomicUsize::new(0),
             advertised: Mutex::default(),
             announced: Mutex::default(),
+            steers_ports: AtomicBool::new(true),
         });
         let engine = Engine::new(settings, keeper, world, edge.clone())
             .with_patience(Duration::from_millis(20));
