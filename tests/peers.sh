@@ -14,6 +14,7 @@ peers=(
     "redis-server:redis-server:a server of a real protocol through the edge"
     "redis-cli:redis-tools:a client of a real protocol through the edge"
     "bird:bird2:BGP in the lab, and with it every test of several PoPs"
+    "nft:nftables:ranges of ports brought by a firewall"
     "curl:curl:HTTP and PROXY headers by curl"
 )
 # PostgreSQL refuses to run as root, so there its test is skipped anyway.
