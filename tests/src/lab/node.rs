@@ -162,8 +162,11 @@ impl Node {
         self.ip(&["-batch", &file.display().to_string()]).await;
     }
 
-    /// An interface of this place whose packets are read from the descriptor.
-    pub(crate) async fn open_tun(&self, name: &str) -> io::Result<OwnedFd> {
+    /// An interface of this place that lives as long as the descriptor, from which its packets are read.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn open_tun(&self, name: &str) -> io::Result<OwnedFd> {
         let name = name.to_owned();
         self.run(async move || sys::open_tun(&name)).await
     }

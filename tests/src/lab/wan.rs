@@ -239,6 +239,8 @@ impl Carrier {
     fn read(&mut self, index: usize, buffer: &mut [u8]) {
         for _ in 0..READ_BATCH {
             match sys::read_frame(self.interfaces[index].as_fd(), buffer) {
+                // What a kernel still sends before it has heard that the light is gone.
+                Some(_) if !self.links[index / 2].carrier => {}
                 Some(length) if length > FRAME_HEADER => {
                     self.recorder
                         .look(index / 2, &buffer[..length], Instant::now());
