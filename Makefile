@@ -14,10 +14,10 @@ export PATH := $(TOOLS)/bin:$(TOOLS)/cmake/data/bin:$(PATH)
 SECONDS := 3600
 SEED :=
 
-# How many runs of each fault; which faults.
+# How many runs of each fault; which faults; KEEP=1 adds to the runs that are there.
 N ?= 20
 FAULTS ?= killed silent silent-idle unreachable hung pop-silent
-# How long it is disturbed in search of false alarms.
+# How long it is disturbed in search of false alarms; empty: not at all.
 MINUTES ?= 10
 
 help: ## this list
@@ -61,10 +61,9 @@ profile: build-needs ## where the data path's time goes, and its system calls be
 failover: build-needs ## faults in the lab, N times each, beside HAProxy and Envoy; writes benches/results/failover.md (root, BIRD; half an hour)
 	@bash tests/peers.sh
 	cargo build --workspace --bin portolan --bin portolan-lab
-	rm -rf target/failover
-	export ENVOY="$$(bash tests/envoy.sh)" && for fault in $(FAULTS); do \
-		target/debug/portolan-lab failover run $$fault $(N) target/failover || exit 1; done
-	ENVOY="$$(bash tests/envoy.sh)" target/debug/portolan-lab failover disturb $(MINUTES) target/failover
+	$(if $(KEEP),,rm -rf target/failover)
+	export ENVOY="$$(bash tests/envoy.sh)" && for fault in $(FAULTS); do bash tests/failover.sh $$fault $(N) || exit 1; done
+	$(if $(MINUTES),ENVOY="$$(bash tests/envoy.sh)" target/debug/portolan-lab failover disturb $(MINUTES) target/failover)
 	target/debug/portolan-lab failover report target/failover benches/results
 
 build-needs:

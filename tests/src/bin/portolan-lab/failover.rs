@@ -23,7 +23,7 @@ use faults::Fault;
 use pops::PopFault;
 use run::Sample;
 
-/// `run FAULT RUNS FOLDER`, `disturb MINUTES FOLDER` or `report FOLDER INTO`.
+/// `run FAULT RUNS FOLDER [WHO…]`, `disturb MINUTES FOLDER` or `report FOLDER INTO`.
 pub(crate) async fn run(words: &[&str]) -> Result<ExitCode> {
     match words {
         ["disturb", minutes, folder] => {
@@ -38,44 +38,50 @@ pub(crate) async fn run(words: &[&str]) -> Result<ExitCode> {
             let fault = PopFault::named(fault).context("it was there")?;
             pops::strike(fault, runs, Path::new(folder)).await
         }
-        ["run", fault, runs, folder] => {
+        ["run", fault, runs, folder, who @ ..] => {
             let found = Fault::ALL.into_iter().find(|known| known.word() == *fault);
             let Some(fault) = found else {
                 bail!("{fault}: {}", Fault::ALL.map(Fault::word).join(" | "));
             };
-            strike(
-                fault,
-                runs.parse().context("how many runs?")?,
-                Path::new(folder),
-            )
-            .await
+            let runs = runs.parse().context("how many runs?")?;
+            strike(fault, runs, Path::new(folder), &chosen(who)?).await
         }
         ["report", folder, into] => {
             report::write(Path::new(folder), Path::new(into))?;
             Ok(ExitCode::SUCCESS)
         }
-        _ => bail!("failover run FAULT RUNS FOLDER | disturb MINUTES FOLDER | report FOLDER INTO"),
+        _ => bail!(
+            "failover run FAULT RUNS FOLDER [WHO…] | disturb MINUTES FOLDER | report FOLDER INTO"
+        ),
     }
 }
 
+/// Those that are named, or all, as far as they are here.
+fn chosen(words: &[&str]) -> Result<Vec<Contestant>> {
+    let known = Contestant::ALL.map(Contestant::word);
+    if let Some(unknown) = words.iter().find(|word| !known.contains(word)) {
+        bail!("{unknown}: {}", known.join(" | "));
+    }
+    let wanted = |who: &Contestant| words.is_empty() || words.contains(&who.word());
+    let all = Contestant::ALL.into_iter();
+    Ok(all.filter(wanted).filter(|who| who.is_here()).collect())
+}
+
 /// Adds `runs` runs to what there is.
-async fn strike(fault: Fault, runs: usize, folder: &Path) -> Result<ExitCode> {
+async fn strike(fault: Fault, runs: usize, folder: &Path, who: &[Contestant]) -> Result<ExitCode> {
     std::fs::create_dir_all(folder)?;
-    let who: Vec<Contestant> = Contestant::ALL
-        .into_iter()
-        .filter(|who| who.is_here())
-        .collect();
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join(format!("{}.jsonl", fault.word())))?;
     for number in 1..=runs {
         let began = Instant::now();
-        let Some(samples) = run::once(fault, &who).await? else {
+        let Some(samples) = run::once(fault, who).await? else {
             return Ok(ExitCode::FAILURE);
         };
         for sample in &samples {
-            writeln!(file, "{}", serde_json::to_string(sample)?)?;
+            // In one write: others may add to it at the same time.
+            file.write_all(format!("{}\n", serde_json::to_string(sample)?).as_bytes())?;
         }
         println!(
             "{} {number}/{runs} in {:.1?}: {}",

@@ -60,6 +60,16 @@ impl Contestant {
         Contestant::Envoy,
     ];
 
+    /// As on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Contestant::Portolan => "portolan",
+            Contestant::HaproxyDefault => "haproxy-default",
+            Contestant::HaproxyTuned => "haproxy-tuned",
+            Contestant::Envoy => "envoy",
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Contestant::Portolan => "Portolan",

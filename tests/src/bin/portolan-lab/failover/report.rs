@@ -49,6 +49,7 @@ pub(crate) fn write(folder: &Path, into: &Path) -> Result<()> {
     }
     groups.push(documented());
     page += &super::pops::section(folder)?;
+    page += &lateness(&samples);
     page += &std::fs::read_to_string(folder.join("disturbances.md")).unwrap_or_default();
     page += &foot();
     std::fs::write(into.join("failover.md"), page)?;
@@ -60,7 +61,8 @@ fn head() -> String {
     "# Failover, measured
 
 `make failover` writes this page. In network namespaces with the delays of a WAN, one PoP runs all contestants at once, over the same endpoints
-(processes of their own), so that one fault meets them all at the same moment: three regions 2, 20 and 80 ms away are struck, one 90 ms away
+(processes of their own), so that one fault meets them all at the same moment (HAProxy with its defaults, which takes ten seconds, has worlds of
+its own at the same time): three regions 2, 20 and 80 ms away are struck, one 90 ms away
 takes over. Every contestant has 50 new connections a second and four that stay and speak every 20 ms, in each region. Everything is started anew
 for each run, and struck at a random phase of everybody's schedule.
 
@@ -139,6 +141,19 @@ fn table(fault: Fault, samples: &[Sample]) -> String {
         "## {}\n\nGoal (median / worst): {}.\n\n| RTT | | runs | best | median | worst | goal | lost | slowest | let go, median / worst |\n|---|---|---|---|---|---|---|---|---|---|\n{rows}\n",
         fault.title(),
         goals.join(", ")
+    )
+}
+
+/// What the emulator may have added, so that nobody has to believe it.
+fn lateness(samples: &[Sample]) -> String {
+    let spread = Spread::of(samples.iter().map(|sample| sample.late));
+    if spread.is_empty() {
+        return String::new();
+    }
+    format!(
+        "The emulator delivered its latest packet of a run {} after its time in the median run, {} in the worst.\n\n",
+        shown(spread.median()),
+        shown(spread.worst())
     )
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct Sample {
     pub(crate) stranded: Option<f64>,
     /// Connections that stayed at the dead place.
     pub(crate) staying: usize,
+    /// The longest that the emulator delivered a packet after its time, milliseconds: what the lab itself may have added.
+    pub(crate) late: f64,
 }
 
 /// Runs it once for all; `None` where there is no lab.
@@ -107,6 +109,7 @@ async fn under_traffic(fault: Fault, ground: &Ground, running: &[Running]) -> Re
             slowest: 0.0,
             stranded: None,
             staying: 0,
+            late: lateness(ground, pair.1),
         };
         judge_attempts(&mut sample, &attempts, struck);
         judge_stays(&mut sample, fault, pair.1, &stays, struck);
@@ -152,6 +155,12 @@ fn meets(fault: Fault, opened: &Opened) -> Option<Place> {
     })?;
     let ours = opened.to.port() == Contestant::Portolan.endpoint_port();
     (!ours || opened.from.ip().to_string() == PORTOLAN_SOURCE).then_some(place)
+}
+
+fn lateness(ground: &Ground, place: Place) -> f64 {
+    let counted = ground.lab.link("pop", place.name()).counted();
+    let latest = counted.iter().map(|counted| counted.latest).max();
+    latest.map_or(0.0, milliseconds)
 }
 
 fn judge_attempts(sample: &mut Sample, attempts: &[Attempt], struck: Instant) {
@@ -202,6 +211,7 @@ async fn idle(fault: Fault, ground: &Ground, running: &[Running]) -> Result<Vec<
                 slowest: 0.0,
                 stranded: None,
                 staying: 0,
+                late: lateness(ground, place),
             });
         }
     }
