@@ -27,9 +27,11 @@ ulimit -n "$(ulimit -Hn)"
 load() { target/release/portolan-load "$@" ${ARGS:-}; }
 if [ -n "${QUICK:-}" ]; then
     load --quick --out target/bench
+    target/release/portolan-load udp --quick --out target/bench/udp.md
     echo "bench: written to target/bench/"
 else
-    cargo bench -p portolan-benches --bench pick
+    cargo bench -p portolan-benches --bench pick --bench flow_table
     load --out benches/results
+    target/release/portolan-load udp --out benches/results/udp.md
     echo "bench: written to benches/results/"
 fi

@@ -13,5 +13,6 @@ pub mod profile;
 pub mod report;
 pub mod service;
 mod tcp;
+pub mod udp;
 pub mod workload;
 pub mod write;

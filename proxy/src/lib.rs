@@ -23,6 +23,12 @@ mod wheel;
 mod wide;
 mod worker;
 
+/// The table of UDP's flows, for its bench.
+#[doc(hidden)]
+pub mod flow_table {
+    pub use crate::udp::table::{Declared, Flow, FlowId, Place, Table, Tuple};
+}
+
 pub use edge::{BindState, Edge, EdgeOptions, effective_max_flows};
 pub use handover::{HandedFlow, HandedPipe, ListeningSocket};
 pub use ranges::{can_steer, wildcard_fault};

@@ -18,7 +18,7 @@ pub(crate) mod quic;
 mod replay;
 mod socket;
 mod steer;
-mod table;
+pub(crate) mod table;
 
 pub(crate) use bind::Binds;
 pub use handover::{HandedConnection, HandedDatagrams, KnownBy};

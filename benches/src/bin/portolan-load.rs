@@ -10,6 +10,7 @@ use portolan_benches::options::Options;
 use portolan_benches::peer::{Kind, Target};
 use portolan_benches::profile;
 use portolan_benches::report::{self, Row, Sample};
+use portolan_benches::udp;
 use portolan_benches::workload::{self, Workload};
 use portolan_benches::write;
 
@@ -17,6 +18,9 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
     if arguments.next_if_eq("endpoints").is_some() {
         return endpoint::serve();
+    }
+    if arguments.next_if_eq("udp").is_some() {
+        return udp::run(&udp::Options::read(arguments)?);
     }
     let profile = arguments.next_if_eq("profile").is_some();
     let options = Options::read(arguments)?;

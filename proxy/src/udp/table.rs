@@ -17,7 +17,7 @@ use crate::wheel::{InSlot, NO_SLOT, Timed, Wheel};
 
 /// An address and port in one form for both families: an IPv4 address is kept mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub struct Place {
     ip: [u8; 16],
     /// The interface of a link-local address.
     scope: u32,
@@ -57,20 +57,22 @@ impl Place {
 
 /// What a datagram is known by: who sent it, and what it was sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Tuple {
-    pub(crate) client: Place,
-    pub(crate) local: Place,
+pub struct Tuple {
+    /// The sender.
+    pub client: Place,
+    /// The address and port that it was sent to.
+    pub local: Place,
 }
 
 /// Source and destination that a trusted sender's PROXY header names: a part of what the flow is known by, since one sender may
 /// carry many clients over one pair of ports.
-pub(crate) type Declared = (Place, Place);
+pub type Declared = (Place, Place);
 
 /// The list of flows that are not confirmed, the newest first.
 struct Unconfirmed;
 
 /// One flow.
-pub(crate) struct Flow<C> {
+pub struct Flow<C> {
     pub(crate) tuple: Tuple,
     pub(crate) declared: Option<Box<Declared>>,
     /// What the caller keeps.
@@ -101,10 +103,10 @@ impl<C> Timed for Flow<C> {
 }
 
 /// Names a flow as long as it is there.
-pub(crate) type FlowId = u32;
+pub type FlowId = u32;
 
 /// The table.
-pub(crate) struct Table<C> {
+pub struct Table<C> {
     flows: Slab<Flow<C>>,
     index: HashTable<FlowId>,
     /// Seeded by the system: a client cannot know which flows meet in the index.
@@ -115,7 +117,8 @@ pub(crate) struct Table<C> {
 }
 
 impl<C> Table<C> {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// An empty one.
+    pub fn new(now: Instant) -> Self {
         Self {
             flows: Slab::new(),
             index: HashTable::new(),
@@ -127,8 +130,7 @@ impl<C> Table<C> {
     }
 
     /// Bytes that one flow takes here, with its part of the index at its emptiest.
-    pub(crate) const BYTES_A_FLOW: usize =
-        size_of::<Flow<C>>() + 2 * (size_of::<FlowId>() + 1) * 8 / 7;
+    pub const BYTES_A_FLOW: usize = size_of::<Flow<C>>() + 2 * (size_of::<FlowId>() + 1) * 8 / 7;
 
     /// Flows.
     #[cfg(test)]
@@ -137,7 +139,7 @@ impl<C> Table<C> {
     }
 
     /// The flow that a datagram belongs to.
-    pub(crate) fn find(&self, tuple: &Tuple, declared: Option<&Declared>) -> Option<FlowId> {
+    pub fn find(&self, tuple: &Tuple, declared: Option<&Declared>) -> Option<FlowId> {
         let hash = self.hasher.hash_one((tuple, declared));
         let flows = &self.flows;
         self.index
@@ -161,7 +163,7 @@ impl<C> Table<C> {
     }
 
     /// Takes a new flow in. One of the same tuple must not be there.
-    pub(crate) fn insert(
+    pub fn insert(
         &mut self,
         tuple: Tuple,
         declared: Option<Declared>,
@@ -200,7 +202,7 @@ impl<C> Table<C> {
     }
 
     /// Notes that something passed.
-    pub(crate) fn touch(&mut self, id: FlowId, now: Instant) {
+    pub fn touch(&mut self, id: FlowId, now: Instant) {
         let tick = self.wheel.tick(now);
         if let Some(flow) = self.flows.get_mut(id as usize) {
             flow.active = tick;
@@ -235,7 +237,7 @@ impl<C> Table<C> {
     }
 
     /// Takes a flow out.
-    pub(crate) fn remove(&mut self, id: FlowId) -> Option<Flow<C>> {
+    pub fn remove(&mut self, id: FlowId) -> Option<Flow<C>> {
         if !self.flows.contains(id as usize) {
             return None;
         }
@@ -260,7 +262,7 @@ impl<C> Table<C> {
 
     /// The flows on which nothing passed for as long as `idle` says of each, still in the table. Also tells `alive` of flows that were looked
     /// at and stay.
-    pub(crate) fn expired(
+    pub fn expired(
         &mut self,
         now: Instant,
         idle: impl Fn(&C) -> Duration,
