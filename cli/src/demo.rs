@@ -3,6 +3,7 @@
 //! was measured by the clients or is an event of the edge.
 
 mod clients;
+mod datagrams;
 mod example;
 mod figures;
 mod region;
@@ -44,8 +45,8 @@ const UP_WITHIN: Duration = Duration::from_secs(10);
 
 const AFTER: &str = "\
 The edge is the real one, from file to data path; only distances are told, as everything on loopback is equally near.
-A dark region swallows SYNs and lets its connections fall silent, as a site does that lost its power. Nothing leaves this host.
-Exit code 0 only when no new connection failed, every stranded one was let go, and the region was taken back.";
+A dark region swallows SYNs and datagrams and lets its connections fall silent, as a site does that lost its power. Nothing leaves this
+host. Exit code 0 only when no new connection failed, every stranded one was let go, every flow of UDP moved, and the region was taken back.";
 
 /// What `portolan demo` takes.
 #[derive(Debug, clap::Args)]
@@ -60,6 +61,9 @@ pub(crate) struct Args {
     /// Flows that stay, as a subscriber's do: they are what a dead region strands
     #[arg(long, value_name = "FLOWS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=1000))]
     lasting: u16,
+    /// Flows of UDP, each of which asks ten times a second
+    #[arg(long, value_name = "FLOWS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    datagrams: u16,
     /// Leave everything running afterwards, with admin API and dashboard, until Ctrl-C
     #[arg(long)]
     serve: bool,
@@ -129,14 +133,15 @@ impl Stage {
             self.listener
         );
         println!(
-            "{} new connections a second, {} flows that stay. Admin: http://{}/",
-            args.rate, args.lasting, self.admin
+            "{} new connections a second, {} flows that stay, {} flows of UDP. Admin: http://{}/",
+            args.rate, args.lasting, args.datagrams, self.admin
         );
         self.wait_until_up().await?;
         // How they came up is not the story.
         self.events = self.edge.control.events();
         let (sender, notes) = mpsc::channel(clients::PENDING_NOTES);
-        let mut clients = Clients::start(self.listener, args.rate, args.lasting.into(), &sender);
+        let lasting = (args.lasting.into(), args.datagrams.into());
+        let mut clients = Clients::start(self.listener, args.rate, lasting, &sender);
         let mut story = Story::new(notes);
         let figures = self
             .tell(
@@ -282,7 +287,7 @@ fn start_edge(path: &Path, admin: TcpListener) -> anyhow::Result<Assembly> {
     })
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, of TCP and as good as surely of UDP.
 fn free_port() -> anyhow::Result<SocketAddr> {
     let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
     Ok(probe.local_addr()?)

@@ -23,6 +23,8 @@ fn the_demo_ends_with_figures_and_a_file_to_copy() {
         "stranded flows let go",
         "declared DOWN",
         "declared UP",
+        "datagrams unanswered",
+        "UDP flows moved",
     ] {
         assert!(said.contains(figure), "{figure} in {said}");
     }

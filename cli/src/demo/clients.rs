@@ -1,4 +1,4 @@
-//! The clients of the demo: an open loop of short connections, and flows that stay. They know nothing of the edge but its
+//! The clients of the demo: an open loop of short connections, flows that stay, and flows of UDP. They know nothing of the edge but its
 //! address, and note what they meet; the figures at the end are made of these notes alone.
 
 use std::io;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::datagrams::{self, Question};
 use super::region::{ASK_ONCE, SUBSCRIBE};
 
 /// A client gives up after this long, and the connection counts as failed.
@@ -50,6 +51,8 @@ pub(super) enum Note {
         /// When.
         at: Instant,
     },
+    /// A question over UDP was answered or given up.
+    Asked(Question),
 }
 
 /// How a short connection failed.
@@ -71,16 +74,20 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// `rate` short connections a second and `lasting` flows that stay, all to `edge`.
+    /// `rate` short connections a second, `lasting` flows that stay and `datagrams` flows of UDP, all to `edge`.
     pub(super) fn start(
         edge: SocketAddr,
         rate: u32,
-        lasting: usize,
+        (lasting, datagrams): (usize, usize),
         notes: &mpsc::Sender<Note>,
     ) -> Self {
         let wanted = Arc::new(AtomicBool::new(true));
         let mut arriving = JoinSet::new();
         arriving.spawn(arrive(edge, rate, Arc::clone(&wanted), notes.clone()));
+        for flow in 0..datagrams {
+            let wanted = Arc::clone(&wanted);
+            arriving.spawn(datagrams::ask(flow, edge, wanted, notes.clone()));
+        }
         let mut staying = JoinSet::new();
         for _ in 0..lasting {
             staying.spawn(stay(edge, notes.clone()));
@@ -92,7 +99,7 @@ impl Clients {
         }
     }
 
-    /// Begins no further short connection, and waits for those that are there.
+    /// Begins no further short connection and asks nothing more over UDP, and waits for what is on its way.
     pub(super) async fn finish_short(&mut self) {
         self.wanted.store(false, Ordering::Relaxed);
         while self.arriving.join_next().await.is_some() {}

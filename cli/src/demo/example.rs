@@ -27,14 +27,31 @@ listen = "{admin}"
 [[accelerator]]
 name = "shop"
 addresses = ["{}"]
-
-[[accelerator.listener]]
-protocol = "TCP"
-ports = [{}]
 "#,
         listener.ip(),
-        listener.port()
     );
+    for protocol in ["TCP", "UDP"] {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            r#"
+[[accelerator.listener]]
+protocol = "{protocol}"
+ports = [{}]
+"#,
+            listener.port()
+        );
+        write_groups(&mut text, protocol, groups);
+    }
+    text
+}
+
+fn write_groups(text: &mut String, protocol: &str, groups: &[Group]) {
+    // Endpoints of UDP are asked over TCP by default, too; said, since it is not what everybody expects.
+    let check = match protocol {
+        "UDP" => "health_check = { protocol = \"TCP\" }\n",
+        _ => "",
+    };
     for Group {
         region,
         latency,
@@ -58,14 +75,13 @@ ports = [{}]
 [[accelerator.listener.endpoint_group]]
 region = "{region}"
 latency = "{}ms"        # on loopback everything is equally near, so the distance is told
-endpoints = [
+{check}endpoints = [
 {}]
 "#,
             latency.as_millis(),
             endpoints.concat()
         );
     }
-    text
 }
 
 /// The same for real endpoints: distances are measured, health is asked over HTTP.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::clients::{Failure, Note};
+use super::datagrams::{self, Datagrams};
 
 /// The moments of the story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +74,16 @@ pub(super) struct Figures {
     pub(super) up_after: Option<Duration>,
     /// From the return to the first answer of the near region to a connection begun since.
     pub(super) near_again_after: Option<Duration>,
+    /// Over UDP.
+    pub(super) datagrams: Datagrams,
 }
 
 /// Counts.
 pub(super) fn count(near: &str, notes: &[Note], marks: Marks) -> Figures {
+    let questions = notes.iter().filter_map(|note| match note {
+        Note::Asked(question) => Some(question),
+        Note::Short { .. } | Note::Settled { .. } | Note::Lost { .. } => None,
+    });
     let mut figures = Figures {
         near: near.to_owned(),
         before: Short::default(),
@@ -90,6 +97,7 @@ pub(super) fn count(near: &str, notes: &[Note], marks: Marks) -> Figures {
         lost_elsewhere: 0,
         up_after: marks.up.map(|at| at - marks.back),
         near_again_after: None,
+        datagrams: datagrams::count(near, questions, (marks.dark, marks.back)),
     };
     for note in notes {
         match note {
@@ -104,6 +112,7 @@ pub(super) fn count(near: &str, notes: &[Note], marks: Marks) -> Figures {
                 }
             }
             Note::Lost { region, at } => figures.count_lost(marks, region, *at),
+            Note::Asked(_) => {}
         }
     }
     figures.let_go_after.sort();
@@ -189,6 +198,7 @@ impl Figures {
                 complaints.push(what.to_owned());
             }
         }
+        complaints.extend(self.datagrams.complaints());
         complaints
     }
 }
@@ -260,6 +270,7 @@ impl fmt::Display for Figures {
                 "on regions that were well".into(),
             ));
         }
+        rows.extend(self.datagrams.rows(&self.near));
         for (what, value, note) in rows {
             writeln!(f, "  {what:<30}{value:>10}   {note}")?;
         }
@@ -278,6 +289,7 @@ pub(super) fn took(time: Option<Duration>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::datagrams::Question;
     use super::*;
 
     fn ms(millis: u64) -> Duration {
@@ -291,6 +303,15 @@ mod tests {
             ended: began + ms(took),
             outcome: outcome.map(str::to_owned),
         }
+    }
+
+    fn asked(start: Instant, asked: u64, region: &str) -> Note {
+        let asked = start + ms(asked);
+        Note::Asked(Question {
+            flow: 0,
+            asked,
+            answered: Some((region.to_owned(), asked + ms(10))),
+        })
     }
 
     fn marks(start: Instant) -> Marks {
@@ -330,6 +351,8 @@ mod tests {
             },
             short(start, 3100, 30, Ok("far")),
             short(start, 3700, 10, Ok("near")),
+            asked(start, 900, "near"),
+            asked(start, 1100, "far"),
         ]
     }
 

@@ -1,5 +1,5 @@
-//! A region of the demo: TCP endpoints on loopback that answer after a delay, as if far away, and that can go dark the way a
-//! site does which lost its power: a SYN gets no answer, and the connections that are there fall silent.
+//! A region of the demo: endpoints on loopback that answer over TCP and UDP after a delay, as if far away, and that can go dark the way a
+//! site does which lost its power: a SYN gets no answer, the connections that are there fall silent, datagrams are swallowed.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -61,13 +61,17 @@ impl Region {
             _serving: JoinSet::new(),
         };
         for _ in 0..endpoints {
-            let listener = Arc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?);
+            let (listener, socket) = bind().await?;
+            let listener = Arc::new(listener);
             region.endpoints.push(Arc::clone(&listener));
             let endpoint = Endpoint {
                 name,
                 distance,
                 powered: region.powered.subscribe(),
             };
+            region
+                ._serving
+                .spawn(endpoint.clone().serve_datagrams(Arc::new(socket)));
             region._serving.spawn(endpoint.serve(listener));
         }
         Ok(region)
@@ -137,6 +141,30 @@ impl Endpoint {
         }
     }
 
+    /// Answers each question with what it began with, and the region's name; swallows it while the power is off.
+    async fn serve_datagrams(self, socket: Arc<UdpSocket>) {
+        let mut buffer = [0; 64];
+        let mut answers = JoinSet::new();
+        loop {
+            // An error is an earlier answer's, whose client is gone.
+            let Ok((len, client)) = socket.recv_from(&mut buffer).await else {
+                continue;
+            };
+            if !*self.powered.borrow() {
+                continue;
+            }
+            let answer = [&buffer[..len], self.name.as_bytes()].concat();
+            let (endpoint, socket) = (self.clone(), Arc::clone(&socket));
+            answers.spawn(async move {
+                sleep(endpoint.distance).await;
+                if *endpoint.powered.borrow() {
+                    let _ = socket.send_to(&answer, client).await;
+                }
+            });
+            while answers.try_join_next().is_some() {}
+        }
+    }
+
     /// One connection; falls silent, but stays, while the power is off.
     async fn answer(mut self, mut client: TcpStream) {
         tokio::select! {
@@ -146,6 +174,19 @@ impl Endpoint {
         }
         // An error is the end of the region.
         let _ = self.powered.wait_for(|on| *on).await;
+    }
+}
+
+/// One port for both protocols: the check over TCP then says of both whether they are there.
+async fn bind() -> io::Result<(TcpListener, UdpSocket)> {
+    let mut tries = 0;
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        match UdpSocket::bind(listener.local_addr()?).await {
+            Ok(socket) => return Ok((listener, socket)),
+            Err(error) if tries == 10 => return Err(error),
+            Err(_) => tries += 1,
+        }
     }
 }
 
@@ -212,6 +253,30 @@ mod tests {
         region.come_back(dark).unwrap();
         let answer = timeout(Duration::from_secs(10), ask(addresses[1])).await;
         assert_eq!(answer.unwrap().unwrap(), "near\n");
+    }
+
+    #[tokio::test]
+    async fn datagrams_are_answered_but_in_the_dark() {
+        let region = Region::open("near", Duration::ZERO, 1).await.unwrap();
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        client
+            .connect(region.addresses().unwrap()[0])
+            .await
+            .unwrap();
+        let mut answer = [0; 64];
+        client.send(b"one").await.unwrap();
+        let received = timeout(Duration::from_secs(10), client.recv(&mut answer)).await;
+        assert_eq!(&answer[..received.unwrap().unwrap()], b"onenear");
+
+        let dark = region.go_dark().await.unwrap();
+        client.send(b"two").await.unwrap();
+        let received = timeout(TICK, client.recv(&mut answer)).await;
+        assert!(received.is_err());
+
+        region.come_back(dark).unwrap();
+        client.send(b"three").await.unwrap();
+        let received = timeout(Duration::from_secs(10), client.recv(&mut answer)).await;
+        assert_eq!(&answer[..received.unwrap().unwrap()], b"threenear");
     }
 
     #[tokio::test]

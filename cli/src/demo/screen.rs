@@ -114,34 +114,39 @@ fn put(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// The rows of a state, with what the clients counted.
+/// The rows of a state, with what the clients counted: a region each, whatever the listener.
 pub(super) fn rows<'a>(state: &'a StateView, answered: impl Fn(&str) -> usize) -> Vec<Row<'a>> {
     let groups = state
         .accelerators
         .iter()
         .flat_map(|accelerator| &accelerator.listeners)
         .flat_map(|listener| &listener.endpoint_groups);
-    groups
-        .map(|group| Row {
-            region: &group.region,
-            distance_ms: group.distance_ms,
-            health: health(&group.endpoints),
-            reason: group
-                .endpoints
+    let mut regions: Vec<(&str, Option<f64>, Vec<&EndpointView>)> = Vec::new();
+    for group in groups {
+        let place = regions.iter().position(|(name, ..)| *name == group.region);
+        let place = place.unwrap_or_else(|| {
+            regions.push((&group.region, group.distance_ms, Vec::new()));
+            regions.len() - 1
+        });
+        regions[place].2.extend(&group.endpoints);
+    }
+    regions
+        .into_iter()
+        .map(|(region, distance_ms, endpoints)| Row {
+            region,
+            distance_ms,
+            health: health(&endpoints),
+            reason: endpoints
                 .iter()
                 .find_map(|endpoint| endpoint.health_reason.as_deref()),
-            flows: group
-                .endpoints
-                .iter()
-                .map(|endpoint| endpoint.active_flows)
-                .sum(),
-            answered: answered(&group.region),
+            flows: endpoints.iter().map(|endpoint| endpoint.active_flows).sum(),
+            answered: answered(region),
         })
         .collect()
 }
 
 /// `UP`, or `UP 1/2` when its endpoints differ.
-fn health(endpoints: &[EndpointView]) -> String {
+fn health(endpoints: &[&EndpointView]) -> String {
     let Some(first) = endpoints.first() else {
         return "-".into();
     };

@@ -84,11 +84,16 @@ impl Story {
             from,
             to,
             reason,
+            listener,
             ..
         } = event.what
         else {
             return;
         };
+        // The same endpoint by the same check; once is enough.
+        if listener.ends_with("/UDP") {
+            return;
+        }
         let now = Instant::now();
         let why = reason
             .map(|reason| format!(": {reason}"))
@@ -115,7 +120,8 @@ impl Story {
                     outcome: Err(_), ..
                 }
                 | Note::Settled { .. }
-                | Note::Lost { .. } => false,
+                | Note::Lost { .. }
+                | Note::Asked(_) => false,
             };
             // Newest last, and none takes longer than a client's patience: a look at the end is enough.
             self.notes.iter().rev().take(8192).filter(answered).count()
@@ -151,7 +157,7 @@ impl Story {
         let now = Instant::now();
         self.notes.retain(|note| match note {
             Note::Short { ended, .. } => now - *ended < LATELY,
-            Note::Settled { .. } | Note::Lost { .. } => false,
+            Note::Settled { .. } | Note::Lost { .. } | Note::Asked(_) => false,
         });
         self.health.clear();
     }
