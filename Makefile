@@ -35,6 +35,7 @@ lab: build-needs ## a shell in a world of regions, routers, PoPs and clients on 
 test: build-needs ## every test; peers that are missing are installed when we may, else their tests are skipped and named
 	@bash tests/peers.sh
 	@bash tests/aws-clients.sh
+	@bash tests/quic-clients.sh
 	cargo build --workspace --lib --bins --tests
 	@rm -f $(SKIPPED)
 	PORTOLAN_TESTS_SKIPPED=$(SKIPPED) cargo test --workspace; status=$$?; \

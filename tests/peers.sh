@@ -11,6 +11,7 @@ peers=(
     "unbound:unbound:PROXY protocol read by unbound"
     "kdig:knot-dnsutils:a DNS client over UDP"
     "dnsperf:dnsperf:DNS load over UDP"
+    "iperf3:iperf3:a measured stream over UDP"
     "redis-server:redis-server:a server of a real protocol through the edge"
     "redis-cli:redis-tools:a client of a real protocol through the edge"
     "bird:bird2:BGP in the lab, and with it every test of several PoPs"

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use portolan_tests::datagram::{Answer, Client, Endpoint, name_in, who_at_last};
 use portolan_tests::deadline::{PATIENCE, eventually, until};
 use portolan_tests::edge::Edge;
+use portolan_tests::process::Process;
 use portolan_tests::toml::{Group, datagrams};
-use portolan_tests::{payload, place};
+use portolan_tests::{payload, peer, place};
 
 const UNASKED: &str = "health_check = { protocol = \"NONE\" }";
 
@@ -157,15 +159,13 @@ async fn trains_keep_the_sizes_of_their_datagrams() {
     }
 }
 
-#[tokio::test]
-async fn an_endpoint_that_dies_leaves_its_flows_to_another_at_once() {
-    let (mut a, b) = (
-        Endpoint::start("a", Answer::Name).await,
-        Endpoint::start("b", Answer::Name).await,
-    );
+/// 1,000 flows with endpoint `a`, until `kill` has killed it.
+async fn leaves_its_flows_to_another(a: SocketAddr, kill: impl AsyncFnOnce()) {
+    let b = Endpoint::start("b", Answer::Name).await;
     let at = place::fresh();
     // Health is not asked: what moves the flows is that the host refuses.
-    let edge = edge_before(at, "", &[&a, &b]).await;
+    let group = group(&[&b]).named("a", a, "");
+    let edge = Edge::start(&datagrams(at, "", &[group])).await;
     let mut clients = Vec::new();
     while clients.len() < 1000 {
         let client = Client::to(at).await;
@@ -173,7 +173,7 @@ async fn an_endpoint_that_dies_leaves_its_flows_to_another_at_once() {
             clients.push(client);
         }
     }
-    a.kill().await;
+    kill().await;
     let began = Instant::now();
     let mut asked: BTreeMap<usize, usize> = BTreeMap::new();
     for (number, client) in clients.iter().enumerate() {
@@ -194,6 +194,45 @@ async fn an_endpoint_that_dies_leaves_its_flows_to_another_at_once() {
         .sum("connect_failures_total", &[("cause", "refused")]);
     assert!(failures >= 1000.0, "{failures}");
     assert_eq!(edge.ended("endpoint_rst").await, 1000);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_closes_its_port_leaves_its_flows_to_another_at_once() {
+    let mut a = Endpoint::start("a", Answer::Name).await;
+    leaves_its_flows_to_another(a.address(), async move || a.kill().await).await;
+}
+
+/// As [`Answer::Name`], in a process of its own.
+const NAMED: &str = "import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+while True:
+    datagram, sender = s.recvfrom(65536)
+    s.sendto(b'a ' + datagram, sender)";
+
+#[tokio::test]
+async fn an_endpoint_whose_process_dies_leaves_its_flows_to_another_at_once() {
+    let Some(python) = peer::find("python3") else {
+        return;
+    };
+    let at = place::fresh();
+    let mut command = Command::new(python);
+    command.args(["-c", NAMED, &at.ip().to_string(), &at.port().to_string()]);
+    let mut process = Process::spawn("an endpoint", &mut command);
+    until("it serves", PATIENCE, async || {
+        let client = Client::to(at).await;
+        let _ = client.say(b"?").await;
+        client
+            .hear_within(Duration::from_millis(200))
+            .await
+            .is_some()
+    })
+    .await;
+    leaves_its_flows_to_another(at, async move || {
+        process.signal("KILL");
+        process.end(PATIENCE).await;
+    })
+    .await;
 }
 
 #[tokio::test]
