@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -180,8 +181,10 @@ impl Run {
         let faults = faults::run(&self.stage, &self.ledger, seed, &turn, stopped.clone());
         let turns = (&turn, last_upgrade);
         let operating = operator.run(&self.stage, &self.ledger, seed, turns, stopped);
+        let mut told = signal(SignalKind::terminate())?;
         let ending = async {
-            sleep(span).await;
+            // Told to end, it ends as if its time were over, and leaves no edge behind.
+            let _ = timeout(span, told.recv()).await;
             stop.send_replace(true);
         };
         let (stalls, operator, ()) = tokio::join!(faults, operating, ending);
@@ -261,9 +264,13 @@ impl Run {
         tell: fn(&str),
     ) -> anyhow::Result<()> {
         let mut told = Instant::now();
+        let mut found = 0;
         let mut sampled = Instant::now();
         while !*stopped.borrow() {
             self.look(&mut records)?;
+            let findings = self.ledger.totals().first_findings;
+            findings[found..].iter().for_each(|finding| tell(finding));
+            found = findings.len();
             if sampled.elapsed() >= Duration::from_secs(1) {
                 sampled = Instant::now();
                 self.sample();

@@ -245,6 +245,13 @@ async fn a_source_over_its_rate_does_not_slow_another() {
         .sum("limit_hits_total", &[("limit", "new_flows_per_source")]);
     alone.sort();
     beside.sort();
+    println!(
+        "the slowest of {} alone: {:?}, of {} beside: {:?}",
+        alone.len(),
+        alone.last(),
+        beside.len(),
+        beside.last()
+    );
     let [alone, beside] = [&alone, &beside].map(|took| took[took.len() / 2]);
     println!(
         "beside {refused} refusals of another source a connection takes {beside:?}, alone {alone:?}: {:+.1} %",

@@ -8,7 +8,7 @@ use clap::Parser;
 use portolan_tests::soak::{self, Options};
 
 /// Traffic of every kind while endpoints die, vanish and stall, and the edge is reloaded, drained, upgraded and stopped for moments;
-/// every byte and every flow accounted for. Exit 1 when anything is not explained.
+/// every byte and every flow accounted for. Exit 1 when anything is not explained. SIGTERM ends it early, with its summary.
 #[derive(Debug, Parser)]
 #[command(name = "portolan-soak", version)]
 struct Args {

@@ -81,7 +81,7 @@ pub(super) struct FaultId(usize);
 struct Entry {
     plan: Plan,
     began: Instant,
-    client: Option<(End, Instant, Arc<Tally>)>,
+    client: Option<(End, Arc<Tally>)>,
     endpoints: Vec<At>,
     record: Option<(Record, Instant)>,
 }
@@ -147,7 +147,7 @@ impl Ledger {
     /// It is done.
     pub(super) fn client_ended(&self, id: u64, end: End, tally: Arc<Tally>) {
         if let Some(entry) = self.books().entries.get_mut(&id) {
-            entry.client = Some((end, Instant::now(), tally));
+            entry.client = Some((end, tally));
         }
     }
 
@@ -355,7 +355,7 @@ enum Judgement {
 }
 
 fn judge(entry: &Entry, faults: &[Fault]) -> Judgement {
-    let Some((client, client_ended, sent)) = &entry.client else {
+    let Some((client, sent)) = &entry.client else {
         return entry.finding("its client hangs");
     };
     let ends = entry.endpoints.iter().filter_map(At::end);
@@ -365,7 +365,7 @@ fn judge(entry: &Entry, faults: &[Fault]) -> Judgement {
     if entry.endpoints.len() > 1 {
         return entry.finding("it reached more than one endpoint");
     }
-    let Some((record, _)) = &entry.record else {
+    let Some((record, recorded)) = &entry.record else {
         return entry.finding("it was not recorded");
     };
     let at = entry.endpoints.first();
@@ -388,7 +388,8 @@ fn judge(entry: &Entry, faults: &[Fault]) -> Judgement {
         };
     }
     let ended = at.and_then(|at| at.end.as_ref()).map(|(_, at)| *at);
-    let ended = ended.map_or(*client_ended, |at| at.max(*client_ended));
+    // A client may be done long before the edge is, which has an endpoint that reads slowly to wait for.
+    let ended = ended.map_or(*recorded, |at| at.max(*recorded));
     let explains = |fault: &&Fault| {
         let at_it = record.endpoint.as_deref() == Some(&fault.endpoint)
             && fault.overlaps(entry.began, ended);
@@ -416,7 +417,7 @@ impl Entry {
             "flow {} ({}): {why}; client {:?}, endpoints {ends:?}, record {:?}",
             self.plan.id,
             self.plan.kind.name(),
-            self.client.as_ref().map(|(end, ..)| end),
+            self.client.as_ref().map(|(end, _)| end),
             self.record.as_ref().map(|(record, _)| record),
         ))
     }
