@@ -33,6 +33,13 @@ impl Gauges {
         })
     }
 
+    /// Whether there are no more descriptors, threads and tasks than there were.
+    pub(super) fn is_within(self, before: Gauges) -> bool {
+        self.descriptors <= before.descriptors
+            && self.threads <= before.threads
+            && self.tasks <= before.tasks
+    }
+
     /// The larger of each.
     pub(super) fn max(self, other: Gauges) -> Gauges {
         Gauges {
