@@ -14,7 +14,16 @@ pub(crate) struct Saver {
     /// Another process writes the file.
     elsewhere: bool,
     handed_out: u64,
-    saved: Arc<Mutex<u64>>,
+    saved: Arc<Mutex<Saved>>,
+}
+
+/// How far it has come.
+#[derive(Debug, Default)]
+struct Saved {
+    /// The newest that was tried.
+    tried: u64,
+    /// The newest that is in the file.
+    there: u64,
 }
 
 impl Saver {
@@ -36,9 +45,10 @@ impl Saver {
         self.path.as_deref()
     }
 
-    /// Whether anything was ever saved.
-    pub(crate) fn has_saved(&self) -> bool {
-        self.handed_out > 0
+    /// Whether the file holds what was last to be saved. False while that is under way.
+    pub(crate) fn is_saved(&self) -> bool {
+        let saved = self.saved.try_lock();
+        saved.is_ok_and(|saved| saved.there == self.handed_out)
     }
 
     /// Saves. The handle gives the error, when there is one.
@@ -48,13 +58,16 @@ impl Saver {
         let path = path.filter(|_| !self.elsewhere);
         tokio::task::spawn_blocking(move || {
             let path = path?;
-            let mut last = saved.lock().unwrap_or_else(PoisonError::into_inner);
-            if *last > number {
+            let mut saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
+            if saved.tried > number {
                 // A newer save has everything that this one has.
                 return None;
             }
-            *last = number;
-            let error = drains::save(&path, &drains).err()?;
+            saved.tried = number;
+            let Err(error) = drains::save(&path, &drains) else {
+                saved.there = number;
+                return None;
+            };
             tracing::error!(
                 "drains are in force but would not outlive this process: {}: {error}",
                 path.display()

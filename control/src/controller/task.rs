@@ -214,10 +214,8 @@ impl Task {
     fn hand_over(&mut self, reply: oneshot::Sender<Result<(), DrainError>>) {
         self.handed_over = true;
         self.file = None;
-        let saved = self
-            .saver
-            .has_saved()
-            .then(|| self.saver.save(self.core.drains().clone()));
+        // Once more only if need be: the disk may take seconds, and the successor waits.
+        let saved = (!self.saver.is_saved()).then(|| self.saver.save(self.core.drains().clone()));
         self.saver.leave(true);
         tokio::spawn(async move {
             if let Some(saved) = saved {

@@ -27,10 +27,13 @@ const HEAD: usize = 8 + 8 + 4;
 const LARGEST: usize = 1_200;
 
 /// Longer than the edge is ever stopped, and than a socket waits for it.
-const LOST_AFTER: Duration = Duration::from_secs(8);
+const LOST_AFTER: Duration = Duration::from_secs(5);
 
-/// A flow's records come when the edge has forgotten it (`idle_timeout`), wherever it lived.
-const RECORDED_AFTER: Duration = Duration::from_secs(10);
+/// The listener's, in seconds. Longer than a client waits for what was lost, or its flow would be another one when it goes on.
+pub(super) const IDLE_TIMEOUT: u64 = 8;
+
+/// A flow's records come when the edge has forgotten it, wherever it lived.
+const RECORDED_AFTER: Duration = Duration::from_secs(IDLE_TIMEOUT + 7);
 
 /// What is known of a flow.
 struct Session {

@@ -96,7 +96,8 @@ impl Stage {
         let of_udp = self.udp.iter().fold(unasked, |group, endpoint| {
             group.named(&endpoint.name, endpoint.address, "")
         });
-        let udp = datagrams(self.datagrams, "idle_timeout = \"3s\"", &[of_udp])
+        let idle = format!("idle_timeout = \"{}s\"", datagrams::IDLE_TIMEOUT);
+        let udp = datagrams(self.datagrams, &idle, &[of_udp])
             .replace("name = \"shop\"", "name = \"voice\"");
         let mut file = format!("{SETTINGS}{at_two}{at_one}{udp}");
         if variant.extra {
