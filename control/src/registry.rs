@@ -58,11 +58,14 @@ impl Registry {
     pub(crate) fn adopt(&mut self, desired: &[(ListenerKey, &[IpAddr])]) {
         let wanted: HashSet<&ListenerKey> = desired.iter().map(|(key, _)| key).collect();
         for (key, addresses) in desired {
-            if !self.listeners.contains_key(key) {
+            let known = self.listeners.get(key);
+            if known.is_none_or(|entry| entry.addresses != *addresses) {
+                // A name that is known elsewhere may have been somebody else's before.
+                let is_new = known.is_none();
                 let heir = self.listeners.iter().find(|(old, entry)| {
-                    let same = old.accelerator == key.accelerator
-                        || (!addresses.is_empty() && entry.addresses == *addresses);
-                    same && old.protocol == key.protocol
+                    let is_here = !addresses.is_empty() && entry.addresses == *addresses;
+                    (is_here || (is_new && old.accelerator == key.accelerator))
+                        && old.protocol == key.protocol
                         && overlap(&old.ports, &key.ports)
                         && !wanted.contains(old)
                 });
@@ -202,6 +205,10 @@ mod tests {
         assert_ne!(one(&mut registry, &named("other")).id, held.id);
         registry.adopt(&[(named("store"), &here), (named("other"), &elsewhere)]);
         assert_eq!(one(&mut registry, &named("store")).id, held.id);
+        // A name that another one had.
+        registry.adopt(&[(named("store"), &here)]);
+        registry.adopt(&[(named("other"), &here)]);
+        assert_eq!(one(&mut registry, &named("other")).id, held.id);
         // Everywhere is where others are, too.
         registry.adopt(&[(named("anywhere"), &[])]);
         let everywhere = one(&mut registry, &named("anywhere"));
