@@ -2,8 +2,10 @@
 //! with every exception that botocore's model declares for it, but for those that cannot come about here, which are named with the reason.
 
 mod api_operations {
+    mod refusals;
     pub(crate) mod sdk;
     pub(crate) mod story;
+    mod success;
 }
 
 use std::collections::BTreeMap;
