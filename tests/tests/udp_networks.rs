@@ -208,10 +208,9 @@ impl Flood {
             while !end.load(Relaxed) {
                 let due = (began.elapsed().as_secs_f64() * f64::from(rate)) as u64;
                 // A sender that was held up does not make up for all of it at once.
-                for _ in sent..due.min(sent + 500) {
-                    if socket.send_to(&forged(sent as u32, to), &address).is_ok() {
-                        sent += 1;
-                    }
+                let most = due.min(sent + 500);
+                while sent < most && socket.send_to(&forged(sent as u32, to), &address).is_ok() {
+                    sent += 1;
                 }
                 thread::yield_now();
             }
