@@ -28,6 +28,7 @@ use crate::event::{Event, EventKind};
 use crate::handover::Inheritance;
 use crate::health_view::{self, HealthTable};
 use crate::layout::Layout;
+use crate::pool::Ledger;
 use crate::resolve::driver::Askers;
 use crate::state::{ConfigView, DrainView, StateView, build};
 
@@ -106,6 +107,7 @@ impl Controller {
             advertised: crate::advertised::Advertised::default(),
             aws: crate::aws::Door::default(),
             dns: crate::publish::Door::default(),
+            pool: Ledger::default(),
         });
         let (commands, obeyed) = mpsc::channel(PENDING_COMMANDS);
         let mut saver = Saver::new(state_path);
@@ -175,6 +177,7 @@ pub(crate) struct Shared {
     pub(crate) advertised: crate::advertised::Advertised,
     pub(crate) aws: crate::aws::Door,
     pub(crate) dns: crate::publish::Door,
+    pub(crate) pool: Ledger,
 }
 
 impl Shared {
@@ -261,12 +264,12 @@ impl ControlHandle {
         let published = self.shared.published.load();
         let bindings = self.shared.data_plane.bindings();
         let readiness = self.readiness_of(&published, &bindings);
-        let aws = self.shared.aws.view(SystemTime::now());
+        let aws = self.shared.aws.view();
         build::state(
             &published,
             &bindings,
             readiness,
-            aws,
+            (aws, &self.shared.aws.unreached()),
             self.shared.dns.view(),
         )
     }

@@ -19,6 +19,7 @@ mod layout;
 pub mod metrics;
 mod order;
 mod places;
+mod pool;
 pub mod publish;
 pub mod readiness;
 mod registry;

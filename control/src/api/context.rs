@@ -219,7 +219,9 @@ impl<'a> Context<'a> {
             .iter()
             .flat_map(|a| &a.addresses)
             .chain(&self.config.pop.addresses);
-        let taken: HashSet<IpAddr> = self.world.addresses().chain(of_others.copied()).collect();
+        let mut taken: HashSet<IpAddr> = self.world.addresses().chain(of_others.copied()).collect();
+        // What others have taken is in the configuration only once it is served.
+        taken.extend(self.edge.ledger().of_others(Source::Api));
         Pool {
             prefixes: &self.settings.address_pool,
             taken,

@@ -12,6 +12,7 @@ use crate::ControlHandle;
 use crate::advertised::Ranges;
 use crate::aws::{Answers, Named};
 use crate::handle::EndpointHealth;
+use crate::pool::Ledger;
 
 /// Where endpoints are asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub(crate) struct Place {
 pub(crate) trait Edge: Send + Sync {
     /// What is in force, whoever asked for it.
     fn config(&self) -> Arc<Config>;
+
+    /// Who has which addresses of the pool, published or not.
+    fn ledger(&self) -> &Ledger;
 
     /// The endpoints of a group; empty when it is not served.
     fn health(&self, place: &Place) -> HashMap<EndpointId, EndpointHealth>;
@@ -54,6 +58,10 @@ pub(crate) type Asking<'a> = Pin<Box<dyn Future<Output = Answers> + Send + 'a>>;
 impl Edge for ControlHandle {
     fn config(&self) -> Arc<Config> {
         ControlHandle::config(self)
+    }
+
+    fn ledger(&self) -> &Ledger {
+        ControlHandle::ledger(self)
     }
 
     fn health(&self, place: &Place) -> HashMap<EndpointId, EndpointHealth> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use portolan_config::model::{Accelerator, Config};
+use portolan_config::model::{Accelerator, Config, Source};
 use serde_json::Value;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::timeout;
@@ -33,6 +33,9 @@ use crate::store::{Change, Export, Records, SCHEMA, StoreError, Table};
 /// How long a change waits for those before it. A commit takes milliseconds, so who waits longer meets a sick disk.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often an operation is worked out anew because another source took its addresses meanwhile.
+const CLAIMS: usize = 16;
+
 /// Why records could not be exported or imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -56,6 +59,14 @@ struct Asked<'a> {
     input: Value,
     asker: &'a Asker,
     answers: &'a Answers,
+}
+
+/// What an operation comes to.
+enum Worked {
+    /// It was answered before: the same again.
+    Before(Value),
+    /// The answer, and what has to be stored first.
+    Now(Value, Vec<Edit>, Option<AcceleratorId>),
 }
 
 /// The API's state.
@@ -87,6 +98,8 @@ impl Engine {
         edge: Arc<dyn Edge>,
     ) -> Engine {
         edge.advertise(world.advertised());
+        // They were told to clients: whoever else serves one of them, yields.
+        edge.ledger().insist(Source::Api, world.addresses());
         Engine {
             settings,
             keeper,
@@ -172,39 +185,68 @@ impl Engine {
     }
 
     fn change(&self, asked: Asked<'_>, _turn: OwnedMutexGuard<()>) -> Result<Value, ApiError> {
+        let named = resource_of(&asked.input);
+        for _ in 0..CLAIMS {
+            let (answer, edits, touched) = match self.work_out(&asked)? {
+                Worked::Before(answer) => return Ok(answer),
+                Worked::Now(answer, edits, touched) => (answer, edits, touched),
+            };
+            // Another source took one of the addresses meanwhile: there are others.
+            if self.claim(&edits).is_err() {
+                continue;
+            }
+            self.commit(edits, touched)?;
+            let resource = made(&answer).or(named).unwrap_or_default();
+            audit::taken(asked.asker, asked.operation, &resource);
+            return Ok(answer);
+        }
+        Err(in_progress())
+    }
+
+    /// What the operation comes to, before anybody knows of it.
+    fn work_out(&self, asked: &Asked<'_>) -> Result<Worked, ApiError> {
         let Asked {
             operation,
             input,
-            asker,
+            asker: _,
             answers,
         } = asked;
-        let attempt = Attempt::of(operation.name(), &input);
-        let named = resource_of(&input);
-        let (answer, edits, touched) = {
-            let world = self.world();
-            let foreign = self.foreign();
-            let mut context = self.context(&world, &foreign, answers);
-            if let Some(attempt) = &attempt
-                && let Some(answer) = attempt.answered(&world, context.now)?
-            {
-                return Ok(answer);
-            }
-            let answer = operation.run(&mut context, input)?;
-            let Context {
-                mut edits,
-                touched,
-                now,
-                ..
-            } = context;
-            if let Some(attempt) = attempt {
-                edits.extend(attempt.keep(answer.clone(), &world, now));
-            }
-            (answer, edits, touched)
-        };
-        self.commit(edits, touched)?;
-        let resource = made(&answer).or(named).unwrap_or_default();
-        audit::taken(asker, operation, &resource);
-        Ok(answer)
+        let attempt = Attempt::of(operation.name(), input);
+        let world = self.world();
+        let foreign = self.foreign();
+        let mut context = self.context(&world, &foreign, answers);
+        if let Some(attempt) = &attempt
+            && let Some(answer) = attempt.answered(&world, context.now)?
+        {
+            return Ok(Worked::Before(answer));
+        }
+        let answer = operation.run(&mut context, input.clone())?;
+        let Context {
+            mut edits,
+            touched,
+            now,
+            ..
+        } = context;
+        if let Some(attempt) = attempt {
+            edits.extend(attempt.keep(answer.clone(), &world, now));
+        }
+        Ok(Worked::Now(answer, edits, touched))
+    }
+
+    /// Enters the addresses that these edits take, beside all that are there: what they give back is free once they are stored.
+    fn claim(&self, edits: &[Edit]) -> Result<(), IpAddr> {
+        let coming = edits.iter().flat_map(|edit| match edit {
+            Edit::Accelerator(_, Some(record)) => record.addresses().collect::<Vec<IpAddr>>(),
+            Edit::Accelerator(_, None)
+            | Edit::Listener(..)
+            | Edit::Group(..)
+            | Edit::Attachment(..)
+            | Edit::Byoip(..)
+            | Edit::Token(..)
+            | Edit::Meta(_) => Vec::new(),
+        });
+        let all: Vec<IpAddr> = self.world().addresses().chain(coming).collect();
+        self.edge.ledger().claim(Source::Api, all)
     }
 
     /// The store first, then memory, then whoever serves it.
@@ -223,6 +265,8 @@ impl Engine {
             world.advertised()
         };
         self.edge.advertise(advertised);
+        let ours = self.addresses();
+        self.edge.ledger().insist(Source::Api, ours);
         if is_served {
             self.changed.notify_one();
         }
@@ -386,6 +430,8 @@ impl Engine {
             *current = world;
             drop(current);
             self.edge.advertise(advertised);
+            let ours = self.addresses();
+            self.edge.ledger().insist(Source::Api, ours);
             self.changed.notify_one();
             audit::imported(count);
             drop(turn);

@@ -2,7 +2,7 @@
 //! here is a change of the schema.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv4Net;
 use portolan_config::model::Source;
@@ -55,6 +55,14 @@ pub(crate) struct AcceleratorRecord {
     /// Who made it. Only the API's own are stored.
     #[serde(skip, default = "made_here")]
     pub(crate) source: Source,
+}
+
+impl AcceleratorRecord {
+    /// All of its static addresses.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let v4 = self.ipv4.iter().copied().map(IpAddr::V4);
+        v4.chain(self.ipv6.iter().copied().map(IpAddr::V6))
+    }
 }
 
 fn made_here() -> Source {

@@ -166,10 +166,9 @@ impl World {
 
     /// Every address that an accelerator holds, reserved ones included.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.accelerators.values().flat_map(|record| {
-            let v4 = record.ipv4.iter().copied().map(IpAddr::V4);
-            v4.chain(record.ipv6.iter().copied().map(IpAddr::V6))
-        })
+        self.accelerators
+            .values()
+            .flat_map(AcceleratorRecord::addresses)
     }
 
     /// The ranges that are to be announced.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use portolan_config::health::HealthState;
 use portolan_config::model::{Accelerator, Protocol, Source};
@@ -12,7 +11,9 @@ use portolan_config::units::{AcceleratorName, EndpointId, PortSet};
 use super::{Command, ControlHandle, DrainError};
 use crate::advertised::Advertised;
 use crate::aws::{AwsView, Door, NoSync};
+use crate::event::EventKind;
 use crate::health_view;
+use crate::pool::Ledger;
 use crate::sources::{Fill, beside};
 
 /// How an endpoint fares, and why.
@@ -34,7 +35,7 @@ impl ControlHandle {
 
     /// The sync from AWS, as others see it.
     pub fn aws_view(&self) -> Option<AwsView> {
-        self.shared.aws.view(SystemTime::now())
+        self.shared.aws.view()
     }
 
     /// Asks for a reading of AWS now; the ticket that it is fulfilled by.
@@ -53,6 +54,16 @@ impl ControlHandle {
 
     pub(crate) fn ranges(&self) -> &Advertised {
         &self.shared.advertised
+    }
+
+    /// Who has which addresses of the pool.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.shared.pool
+    }
+
+    /// Tells whoever listens to events.
+    pub(crate) fn tell(&self, what: EventKind) {
+        self.shared.tell(what);
     }
 
     /// Puts a source's accelerators in the place of those that it asked for before, and returns when the data path serves

@@ -26,6 +26,7 @@ use crate::api::settings::Settings;
 use crate::api::sigv4::Caller;
 use crate::aws::{Answers, Looked, Named};
 use crate::handle::EndpointHealth;
+use crate::pool::Ledger;
 use crate::store::{Change, Records, Store, StoreError};
 
 /// What the tests' file says, beside nothing.
@@ -98,6 +99,8 @@ pub(super) struct FakeEdge {
     pub(super) announced: Mutex<Option<Ranges>>,
     /// Whether it may steer ports.
     pub(super) steers_ports: AtomicBool,
+    /// Who has what of the pool.
+    ledger: Arc<Ledger>,
 }
 
 impl Edge for FakeEdge {
@@ -135,6 +138,10 @@ impl Edge for FakeEdge {
         self.steers_ports.load(Ordering::SeqCst)
     }
 
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     fn health(&self, _: &Place) -> HashMap<EndpointId, EndpointHealth> {
         let up = EndpointHealth {
             state: HealthState::Up,
@@ -160,6 +167,8 @@ pub(super) struct Api {
     pub(super) edge: Arc<FakeEdge>,
     config: Arc<Config>,
     publisher: Mutex<Publisher>,
+    /// What others have of the pool.
+    pub(super) ledger: Arc<Ledger>,
 }
 
 impl Api {
@@ -184,6 +193,7 @@ impl Api {
             .without_pause();
         let world = load(&keeper, Path::new("memory")).expect("records that this API wrote");
         let config = Arc::new(config);
+        let ledger = Arc::<Ledger>::default();
         let edge = Arc::new(FakeEdge {
             config: config.clone(),
             aws: Mutex::default(),
@@ -191,6 +201,7 @@ impl Api {
             advertised: Mutex::default(),
             announced: Mutex::default(),
             steers_ports: AtomicBool::new(true),
+            ledger: ledger.clone(),
         });
         let engine = Engine::new(settings, keeper, world, edge.clone())
             .with_patience(Duration::from_millis(20));
@@ -200,6 +211,7 @@ impl Api {
             edge,
             config,
             publisher: Mutex::default(),
+            ledger,
         }
     }
 

@@ -1,5 +1,8 @@
 //! What the operations do, one after another, as clients use them.
 
+use std::net::IpAddr;
+
+use portolan_config::model::Source;
 use serde_json::{Value, json};
 
 use super::fake::{Api, text};
@@ -229,6 +232,31 @@ async fn a_repeated_create_makes_nothing_and_answers_the_same() {
         Some(2),
         "one, and the file's"
     );
+}
+
+#[tokio::test]
+async fn addresses_that_another_source_has_taken_are_not_given_and_ours_are_entered_at_once() {
+    let api = Api::new();
+    let ip = |last: u8| IpAddr::from([127, 77, 0, last]);
+    // Taken a moment ago, and in no configuration yet.
+    api.ledger
+        .claim(Source::Aws, [ip(1), ip(3)])
+        .expect("nobody has them");
+    let arn = api.accelerator("shop").await;
+    let served = api.serve();
+    assert_eq!(served[0].addresses, [ip(2), ip(4)]);
+    let ours = api.ledger.of_others(Source::Aws);
+    assert_eq!(ours, [ip(2), ip(4)].into(), "before anybody serves them");
+    assert_eq!(api.ledger.claim(Source::Aws, [ip(4)]), Err(ip(4)));
+
+    let restarted = Api::over(api.store.clone());
+    assert_eq!(restarted.ledger.of_others(Source::Aws), ours);
+    let disabled = json!({ "AcceleratorArn": arn, "Enabled": false });
+    api.ok("UpdateAccelerator", disabled).await;
+    api.serve();
+    api.ok("DeleteAccelerator", json!({ "AcceleratorArn": arn }))
+        .await;
+    assert!(api.ledger.of_others(Source::Aws).is_empty(), "given back");
 }
 
 #[tokio::test]
