@@ -2,6 +2,7 @@
 //! Observed first, planned then, applied last; nothing is dropped because it was not seen.
 
 mod advice;
+pub(crate) mod alias_zones;
 mod asking;
 pub mod cache;
 mod ec2;
@@ -16,6 +17,7 @@ pub mod picture;
 mod plan;
 pub mod session;
 mod status;
+mod steady;
 mod sync;
 mod tags;
 pub mod walk;
@@ -28,4 +30,5 @@ pub use self::status::{AwsView, NoSync};
 pub use self::sync::{Planned, Restored, SyncError, plan_once, run, sync_once};
 
 pub(crate) use self::lookup::{Answers, Looked, Named};
+pub(crate) use self::map::Unreached;
 pub(crate) use self::status::Door;

@@ -8,7 +8,6 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use portolan_config::flow::EndCause;
 use portolan_config::snapshot::{EndpointSnapshot, ListenerSnapshot, Snapshot};
@@ -20,7 +19,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use crate::aws;
-use crate::aws::session::ErrorClass;
+use crate::aws::session::{Calls, ErrorClass, Service};
 use crate::flow_log::FlowLog;
 use crate::handle::{ControlHandle, MetricsView};
 use crate::publish::{self, route53::plan::Action};
@@ -290,11 +289,19 @@ fn edge(page: &mut Page, stats: &EdgeStats) {
 }
 
 fn aws(page: &mut Page, sync: &aws::Door) {
-    page.single("aws_sync_age_seconds", sync.age(SystemTime::now()));
+    page.single("aws_sync_age_seconds", sync.age());
     let (classes, errors) = (ErrorClass::ALL.map(ErrorClass::as_str), sync.errors());
     page.labelled("aws_sync_errors_total", Label("class", &classes), |i| {
         errors[i] as f64
     });
+    let services = Scopes::services(Service::ALL.iter().map(|service| service.as_str()));
+    let results = Calls::results();
+    page.scoped(
+        "aws_api_calls_total",
+        &services,
+        Label("result", &results),
+        |service, result| sync.calls().get(service, result) as f64,
+    );
 }
 
 fn dns(page: &mut Page, publication: &publish::Door) {

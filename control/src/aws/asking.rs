@@ -137,3 +137,60 @@ where
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::super::session::{Account, Service};
+    use super::*;
+
+    fn error(class: ErrorClass) -> CallError {
+        let call = Call {
+            service: Service::Elb,
+            operation: "DescribeLoadBalancers",
+            account: &Account::Own,
+            region: "us-east-1",
+        };
+        CallError::of(&call, Fault::new(class, "no"), 1)
+    }
+
+    #[tokio::test]
+    async fn bad_ids_are_found_by_halving_and_hide_no_good_one() {
+        let ids: Vec<String> = (0..45).map(|n| format!("{n:02}")).collect();
+        for bad in [vec![], vec!["13"], vec!["00", "44"], vec!["19", "20", "21"]] {
+            let asked = Cell::new(0);
+            let found = bisect(&ids, 20, |ids| {
+                asked.set(asked.get() + 1);
+                let is_bad = ids.iter().any(|id| bad.contains(&id.as_str()));
+                let answer = if is_bad {
+                    Err(error(ErrorClass::NotFound))
+                } else {
+                    Ok(ids)
+                };
+                std::future::ready(answer)
+            })
+            .await;
+            assert_eq!(found.missing, bad);
+            assert_eq!(found.items.len(), ids.len() - bad.len());
+            assert!(found.failed.is_empty());
+            // Twenty are halved five times at most.
+            assert!(asked.get() <= 3 + 2 * 5 * bad.len(), "{bad:?}: {asked:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_about_ids_is_not_halved() {
+        let ids: Vec<String> = (0..30).map(|n| n.to_string()).collect();
+        for class in [ErrorClass::Denied, ErrorClass::Throttled] {
+            let asked = Cell::new(0);
+            let found = bisect(&ids, 20, |_| {
+                asked.set(asked.get() + 1);
+                std::future::ready(Err::<Vec<String>, _>(error(class)))
+            })
+            .await;
+            assert_eq!((asked.get(), found.missing.len()), (2, 0), "{class}");
+            assert_eq!(found.failed.len(), 2);
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! The last good answer on disk: what is served when AWS cannot be asked, after a start as well. Written whole or not at all, and read
-//! back only when it is what was written.
+//! back only when it is what was written; the answer before it stands in where that is lost.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::plan::Known;
 
 /// The form of the file.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
     version: u32,
-    /// Of `known`, written without spaces.
+    /// Of `known`.
     sha256: String,
-    known: Known,
+    /// JSON, as text: a sum over what is written here holds whatever a later release adds to it.
+    known: String,
 }
 
 /// Why the last answer cannot be read.
@@ -70,19 +71,28 @@ pub fn load(path: &Path) -> Result<Known, CacheError> {
             kept.version
         )));
     }
-    let sum = checksum(&kept.known).map_err(|error| broken(error.to_string()))?;
-    if sum != kept.sha256 {
+    if checksum(&kept.known) != kept.sha256 {
         return Err(broken("its checksum is of something else".to_owned()));
     }
-    Ok(kept.known)
+    serde_json::from_str(&kept.known).map_err(|error| broken(error.to_string()))
 }
+
+/// The answer before the last one, if there is one that can be read.
+pub fn load_before(path: &Path) -> Option<Known> {
+    let before = beside(path, BEFORE);
+    before.exists().then(|| load(&before).ok()).flatten()
+}
+
+/// Where [`save`] leaves what it replaces.
+const BEFORE: &str = ".before";
 
 /// Writes it so that a crash leaves the old one or the new one.
 pub fn save(path: &Path, known: &Known) -> io::Result<()> {
+    let known = serde_json::to_string(known)?;
     let kept = Kept {
         version: VERSION,
-        sha256: checksum(known)?,
-        known: known.clone(),
+        sha256: checksum(&known),
+        known,
     };
     let text = serde_json::to_vec(&kept)?;
     let folder = match path.parent() {
@@ -90,13 +100,25 @@ pub fn save(path: &Path, known: &Known) -> io::Result<()> {
         Some(_) | None => Path::new("."),
     };
     fs::create_dir_all(folder)?;
-    let fresh = beside(path, ".new");
+    // By process: a predecessor may be writing its last one.
+    let fresh = beside(path, &format!(".{}.new", std::process::id()));
     let mut out = File::create(&fresh)?;
     out.write_all(&text)?;
     out.sync_all()?;
+    keep_before(path);
     fs::rename(&fresh, path)?;
     // The rename itself is on disk once the folder is.
     File::open(folder)?.sync_all()
+}
+
+/// A second name for what is about to be replaced, if it is whole. Where the file system has none, there is no spare.
+fn keep_before(path: &Path) {
+    let before = beside(path, BEFORE);
+    if path.exists() && load(path).is_ok() {
+        // Best effort, both: the spare of a file that is written whole.
+        let _ = fs::remove_file(&before);
+        let _ = fs::hard_link(path, &before);
+    }
 }
 
 /// Moves what cannot be read out of the way of the next save; tells where to.
@@ -112,14 +134,9 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn checksum(known: &Known) -> Result<String, serde_json::Error> {
-    let text = serde_json::to_vec(known)?;
-    let sum = digest(&SHA256, &text);
-    Ok(sum
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+fn checksum(text: &str) -> String {
+    let sum = digest(&SHA256, text.as_bytes());
+    sum.as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -148,5 +165,24 @@ mod tests {
         }
         assert!(put_aside(&path).unwrap().exists());
         assert_eq!(load(&path).unwrap(), Known::default());
+    }
+
+    #[test]
+    fn the_answer_before_stands_in_for_one_that_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(&folder.path().join("portolan.redb"));
+        let of = |account: &str| {
+            let mut known = Known::default();
+            known.picture.account = Some(account.into());
+            known
+        };
+        assert_eq!(load_before(&path), None);
+        save(&path, &of("1")).unwrap();
+        save(&path, &of("2")).unwrap();
+        assert_eq!(load_before(&path), Some(of("1")));
+        fs::write(&path, "").unwrap();
+        save(&path, &of("3")).unwrap();
+        assert_eq!(load(&path).unwrap(), of("3"));
+        assert_eq!(load_before(&path), Some(of("1")), "no broken one is kept");
     }
 }

@@ -2,19 +2,15 @@
 //! binary for two calls. By filter, never by id: one id that is gone would hide all the others.
 
 use std::net::IpAddr;
-use std::time::SystemTime;
 
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::byte_stream::ByteStream;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::asking::{Asking, Listed};
 use super::picture::{ElasticIpFacts, InstanceFacts, Resource};
-use super::session::{Account, Call, CallError, ErrorClass, Fault, Service, Session};
+use super::session::{
+    Account, Answered, ByHand, Call, CallError, ErrorClass, Fault, Service, encoded,
+};
 
 const VERSION: &str = "2016-11-15";
 
@@ -201,18 +197,25 @@ impl Reader {
         operation: &str,
         params: Vec<(String, String)>,
     ) -> Result<T, Fault> {
-        let session = &self.asking.session;
-        let request = signed(session, &self.account, &self.region, operation, params).await?;
-        let answer = session.send(request).await?;
-        let status = answer.status().as_u16();
-        let header = answer.headers().get("x-amzn-requestid").map(str::to_owned);
-        let body = ByteStream::new(answer.into_body()).collect().await;
-        let body = body.map_err(|error| Fault::new(ErrorClass::Unreachable, error.to_string()))?;
-        let body = String::from_utf8_lossy(&body.into_bytes()).into_owned();
+        let body = form(operation, params);
+        let request = ByHand {
+            service: Service::Ec2,
+            account: &self.account,
+            region: &self.region,
+            method: "POST",
+            path: "/",
+            content_type: Some("application/x-www-form-urlencoded; charset=utf-8"),
+            body: &body,
+        };
+        let Answered {
+            status,
+            request_id,
+            body,
+        } = request.send(&self.asking.session).await?;
         if status == 200 {
             return read(&body);
         }
-        Err(refusal(status, &body, header))
+        Err(refusal(status, &body, request_id))
     }
 }
 
@@ -254,88 +257,14 @@ fn filter(name: &str, values: &[String]) -> Vec<(String, String)> {
     params
 }
 
-async fn signed(
-    session: &Session,
-    account: &Account,
-    region: &str,
-    operation: &str,
-    mut params: Vec<(String, String)>,
-) -> Result<HttpRequest, Fault> {
+fn form(operation: &str, mut params: Vec<(String, String)>) -> String {
     params.push(("Action".to_owned(), operation.to_owned()));
     params.push(("Version".to_owned(), VERSION.to_owned()));
     let pairs: Vec<String> = params
         .iter()
         .map(|(name, value)| format!("{name}={}", encoded(value)))
         .collect();
-    let body = pairs.join("&");
-    let url = format!(
-        "{}/",
-        session.endpoint(Service::Ec2, region).trim_end_matches('/')
-    );
-    let host = url
-        .split("://")
-        .nth(1)
-        .unwrap_or_default()
-        .split('/')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    let headers = [
-        ("host", host.as_str()),
-        (
-            "content-type",
-            "application/x-www-form-urlencoded; charset=utf-8",
-        ),
-    ];
-    let identity = session.credentials(account).await?.into();
-    let ours = |error: &dyn std::fmt::Display| {
-        Fault::new(ErrorClass::Refused, format!("cannot be signed: {error}"))
-    };
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name(Service::Ec2.as_str())
-        .time(SystemTime::now())
-        .settings(SigningSettings::default())
-        .build()
-        .map_err(|error| ours(&error))?
-        .into();
-    let signable = SignableRequest::new(
-        "POST",
-        url.as_str(),
-        headers.into_iter(),
-        SignableBody::Bytes(body.as_bytes()),
-    );
-    let (instructions, _) = sign(signable.map_err(|error| ours(&error))?, &params)
-        .map_err(|error| ours(&error))?
-        .into_parts();
-    let mut request = HttpRequest::new(SdkBody::from(body.as_str()));
-    request.set_method("POST").map_err(|error| ours(&error))?;
-    request.set_uri(url).map_err(|error| ours(&error))?;
-    for (name, value) in headers {
-        request.headers_mut().insert(name, value.to_owned());
-    }
-    let (signed, _) = instructions.into_parts();
-    for header in signed {
-        request
-            .headers_mut()
-            .insert(header.name(), header.value().to_owned());
-    }
-    Ok(request)
-}
-
-/// RFC 3986's unreserved characters stay.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte))
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    pairs.join("&")
 }
 
 fn instance(read: Instance) -> (String, Resource) {

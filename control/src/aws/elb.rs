@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{
     LoadBalancer, LoadBalancerSchemeEnum, TargetHealthStateEnum,
 };
+use aws_sdk_elasticloadbalancingv2::{Client, config};
 
 use super::asking::{Asking, Found, Listed, bisect};
 use super::picture::{LoadBalancerFacts, Resource};
-use super::session::{Account, Call, CallError, Fault, Service};
+use super::session::{Account, Call, CallError, Fault, Service, WholeXml};
 
 /// The most load balancers that one call takes by ARN, for descriptions and for tags.
 const ARNS: usize = 20;
@@ -63,9 +63,10 @@ impl Reader {
             region,
         };
         let config = asking.session.config(&call).await?;
+        let config = config::Builder::from(&config).interceptor(WholeXml);
         Ok(Self {
             asking: asking.clone(),
-            client: Client::new(&config),
+            client: Client::from_conf(config.build()),
             account: account.clone(),
             region: region.to_owned(),
         })
@@ -119,6 +120,29 @@ impl Reader {
                         read.into_iter().filter_map(balancer).collect(),
                         page.next_marker,
                     ))
+                }
+            })
+            .await
+    }
+
+    /// Name and hosted zone of every load balancer of the region.
+    pub(super) async fn zones(&self) -> Listed<(String, String)> {
+        let call = self.call("DescribeLoadBalancers");
+        self.asking
+            .pages(&call, |marker| {
+                let request = self
+                    .client
+                    .describe_load_balancers()
+                    .page_size(PAGE)
+                    .set_marker(marker);
+                async move {
+                    let page = request.send().await?;
+                    let read = page
+                        .load_balancers
+                        .ok_or_else(|| no_list("LoadBalancers"))?
+                        .into_iter();
+                    let zones = read.filter_map(|b| b.dns_name.zip(b.canonical_hosted_zone_id));
+                    Ok((zones.collect(), page.next_marker))
                 }
             })
             .await

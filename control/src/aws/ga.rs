@@ -148,7 +148,8 @@ fn accelerator(read: Accelerator) -> Result<(String, AcceleratorFacts), Fault> {
     let arn = required(read.accelerator_arn, "AcceleratorArn")?;
     let sets = read.ip_sets.unwrap_or_default();
     let facts = AcceleratorFacts {
-        name: read.name.unwrap_or_default(),
+        // What it is served under: half an answer must not take that away.
+        name: required(read.name, "Name")?,
         // Absent is the service's default.
         enabled: read.enabled.unwrap_or(true),
         in_progress: read.status == Some(AcceleratorStatus::InProgress),

@@ -38,7 +38,8 @@ pub struct Held {
 pub(crate) type Holds = BTreeMap<Unit, Held>;
 
 /// Judges the loss from what was served to `next`: what waits from here on. Units that are not in it may lose what `next` lacks.
-/// `waiting` is what waited before; `accept` is the operator's word.
+/// `waiting` is what waited before. `accept` is the operator's word for what they could see: a loss of everything that has not
+/// waited yet is not it.
 pub(crate) fn judge(
     served: &Endpoints,
     next: &Endpoints,
@@ -57,7 +58,7 @@ pub(crate) fn judge(
             losses.insert(unit, lost);
         }
     }
-    if accept || losses.is_empty() {
+    if losses.is_empty() {
         return Holds::new();
     }
     let all: usize = served.values().map(BTreeSet::len).sum();
@@ -67,6 +68,12 @@ pub(crate) fn judge(
     let mut holds = Holds::new();
     for (unit, lost) in losses {
         let endpoints = &served[unit];
+        let was_shown = waiting
+            .get(unit)
+            .is_some_and(|held| lost.is_subset(&held.lost));
+        if accept && (was_shown || !empties) {
+            continue;
+        }
         let Some(reason) = reason(endpoints, &lost, of_all, empties) else {
             continue;
         };

@@ -3,6 +3,7 @@
 
 mod names;
 mod tagged;
+mod unreached;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,7 +19,8 @@ use portolan_config::model::{
 use portolan_config::units::{EndpointId, PortRange, PortSet, Region, TrafficDial, Weight};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::names::names;
+pub(crate) use self::names::{keys, names};
+pub(crate) use self::unreached::Unreached;
 
 use super::picture::{
     AcceleratorFacts, CheckFacts, EndpointFacts, GroupFacts, ListenerFacts, Picture, Resource, Way,
@@ -71,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) taken: BTreeSet<IpAddr>,
     /// Accelerators of file and API.
     pub(crate) named: BTreeSet<String>,
+    /// The key of `addresses` that each unit was served by last: a new name in AWS takes nobody's addresses away.
+    pub(crate) keys: Keys,
 }
 
 /// What is known about load balancers beside what they are; what is not in it is not known.
@@ -85,6 +89,9 @@ pub(crate) struct Advice {
 /// Pool addresses that units have, by unit.
 pub(crate) type Allocations = BTreeMap<Unit, Vec<IpAddr>>;
 
+/// Keys of `[aws.addresses]`, by unit.
+pub(crate) type Keys = BTreeMap<Unit, String>;
+
 /// What is to be served.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Desired {
@@ -93,6 +100,7 @@ pub(crate) struct Desired {
     /// Fixed addresses of names, for as long as the name has not resolved.
     pub(crate) hints: Vec<(Arc<str>, Vec<IpAddr>)>,
     pub(crate) notes: Vec<Note>,
+    pub(crate) unreached: Vec<Unreached>,
 }
 
 /// What an operator should know about something that AWS has.
@@ -120,6 +128,8 @@ pub enum NoteKind {
     NotWorthAConnection,
     /// The load balancer does not listen where flows go.
     NoListener,
+    /// It is served on the addresses of the name that it had.
+    Renamed,
 }
 
 /// Where each endpoint takes traffic, by unit; what cannot be reached takes none. Whether the unit has addresses here plays no part.
@@ -272,18 +282,16 @@ impl Mapping<'_> {
         given: &str,
         allocations: &mut Allocations,
     ) -> Option<Vec<IpAddr>> {
-        let named = |wanted: &str| {
-            self.settings
-                .addresses
-                .iter()
-                .find(|(key, _)| key == wanted)
-        };
-        let found = named(unit.as_str())
-            .or_else(|| named(name))
-            .or_else(|| named(given));
-        if let Some((_, addresses)) = found.filter(|(_, addresses)| !addresses.is_empty()) {
+        if let Some((key, addresses)) = names::key(self.picture, self.settings, unit, [name, given])
+        {
+            if ![unit.as_str(), name, given].contains(&key) {
+                let reason = format!(
+                    "AWS has another name for what was {key:?}: it keeps the addresses that [aws.addresses] gives to that"
+                );
+                self.note(NoteKind::Renamed, name, None, reason);
+            }
             allocations.remove(unit);
-            return Some(addresses.clone());
+            return Some(addresses.to_vec());
         }
         let addresses = names::allocate(unit, self.settings, allocations);
         if addresses.is_none() {
@@ -352,6 +360,14 @@ impl Mapping<'_> {
                     max_flows: 0,
                 }),
                 Err(reason) => {
+                    self.out.unreached.push(Unreached {
+                        accelerator: accelerator.to_owned(),
+                        listener: Some((protocol, ports.clone())),
+                        region: facts.region.clone(),
+                        endpoint: EndpointId::new(key.as_str()),
+                        weight: Weight(endpoint.weight),
+                        reason: reason.clone(),
+                    });
                     self.note(
                         NoteKind::Unreachable,
                         accelerator,

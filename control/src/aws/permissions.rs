@@ -2,9 +2,10 @@
 //! permission before they look for the thing, so that a thing that is not there still tells.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portolan_config::model::{Aws, Config};
+use portolan_config::model::{Aws, Config, Dns};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ use super::asking::Asking;
 use super::picture::Picture;
 use super::session::{Account, CallError, ErrorClass, Session};
 use super::{cache, ec2, elb, ga, walk};
+use crate::publish::route53::client::{Client, environment};
+use crate::publish::route53::permissions::{self, statement};
 
 /// All of it ends by then.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -26,6 +29,8 @@ pub enum Verdict {
     Denied,
     /// It could not be tried.
     Unknown,
+    /// It is not tried: it would make something, or change it.
+    Untried,
 }
 
 /// One permission.
@@ -57,37 +62,53 @@ impl Checked {
     pub fn is_enough(&self) -> bool {
         self.permissions
             .iter()
-            .all(|permission| permission.verdict == Verdict::Allowed)
+            .all(|permission| match permission.verdict {
+                Verdict::Allowed | Verdict::Untried => true,
+                Verdict::Denied | Verdict::Unknown => false,
+            })
     }
 }
 
-/// The least policy for what the file asks for.
-pub fn policy(aws: &Aws) -> Value {
-    let mut balancers = vec![
+/// The least policy for what the file asks for, and the import and the publication each alone.
+pub fn policy(config: &Config) -> Value {
+    policy_of(config, None)
+}
+
+/// `zone` is the id of the hosted zone that is published in, when it is known.
+fn policy_of(config: &Config, zone: Option<&str>) -> Value {
+    let imports = config.aws.as_ref().filter(|aws| aws.import);
+    let mut statements = imports.map_or_else(Vec::new, import);
+    if let Some(dns) = &config.dns {
+        statements.extend(permissions::statements(dns, zone));
+    }
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+fn import(aws: &Aws) -> Vec<Value> {
+    let mut balancers = BTreeSet::from([
         "elasticloadbalancing:DescribeListeners",
         "elasticloadbalancing:DescribeLoadBalancers",
         "elasticloadbalancing:DescribeTargetGroups",
         "elasticloadbalancing:DescribeTargetHealth",
-    ];
+    ]);
     if !aws.regions.is_empty() {
-        balancers.push("elasticloadbalancing:DescribeTags");
+        balancers.insert("elasticloadbalancing:DescribeTags");
     }
-    let statement = |sid: &str, actions: &[&str], resource: Value| json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource });
     let mut statements = vec![
         statement(
             "PortolanAccelerators",
-            &[
+            &BTreeSet::from([
                 "globalaccelerator:ListAccelerators",
                 "globalaccelerator:ListCustomRoutingAccelerators",
                 "globalaccelerator:ListEndpointGroups",
                 "globalaccelerator:ListListeners",
-            ],
+            ]),
             json!("*"),
         ),
         statement("PortolanLoadBalancers", &balancers, json!("*")),
         statement(
             "PortolanInstances",
-            &["ec2:DescribeAddresses", "ec2:DescribeInstances"],
+            &BTreeSet::from(["ec2:DescribeAddresses", "ec2:DescribeInstances"]),
             json!("*"),
         ),
     ];
@@ -95,15 +116,16 @@ pub fn policy(aws: &Aws) -> Value {
         let arns: Vec<&str> = aws.roles.iter().map(|role| role.arn.as_str()).collect();
         statements.push(statement(
             "PortolanOtherAccounts",
-            &["sts:AssumeRole"],
+            &BTreeSet::from(["sts:AssumeRole"]),
             json!(arns),
         ));
     }
-    json!({ "Version": "2012-10-17", "Statement": statements })
+    statements
 }
 
-/// Tries every call that a reading makes.
-pub async fn check(aws: &Aws, config: &Config) -> Checked {
+/// Tries every call that a reading makes, and of the publication's those that can be tried.
+pub async fn check(config: &Config) -> Checked {
+    let aws = &config.aws.clone().unwrap_or_else(environment);
     let session = Session::open(aws).await;
     let asking = Asking {
         session,
@@ -112,7 +134,7 @@ pub async fn check(aws: &Aws, config: &Config) -> Checked {
     let mut checked = Checked {
         account: None,
         permissions: Vec::new(),
-        policy: policy(aws),
+        policy: policy(config),
     };
     // What is known of a last reading says which regions there are; without it the file's are tried.
     let known = cache::load(&cache::path(&config.store))
@@ -135,6 +157,13 @@ pub async fn check(aws: &Aws, config: &Config) -> Checked {
         }
     };
     checked.note("sts:GetCallerIdentity", "", Ok(()));
+    if let Some(dns) = &config.dns {
+        publication(config, dns, &mut checked).await;
+    }
+    checked.account = Some(account.clone());
+    if !aws.import {
+        return checked;
+    }
     accelerators(&asking, &account, &mut checked).await;
     for region in regions(aws, &known) {
         in_region(&asking, aws, &account, &Account::Own, &region, &mut checked).await;
@@ -144,8 +173,28 @@ pub async fn check(aws: &Aws, config: &Config) -> Checked {
         let region = aws.regions.first().map_or("us-east-1", String::as_str);
         in_region(&asking, aws, &role.account_id, &other, region, &mut checked).await;
     }
-    checked.account = Some(account);
     checked
+}
+
+async fn publication(config: &Config, dns: &Dns, checked: &mut Checked) {
+    let client = match Client::open(config.aws.as_ref(), &Arc::default()).await {
+        Ok(client) => client,
+        Err(error) => return checked.note("route53:ListResourceRecordSets", "", Err(error)),
+    };
+    let (zone, tried) = permissions::attempt(&client, dns).await;
+    checked.policy = policy_of(config, zone.as_deref());
+    let place = dns.hosted_zone.to_string();
+    for (action, outcome) in tried {
+        match outcome {
+            Some(outcome) => checked.note(action, &place, outcome),
+            None => checked.permissions.push(Permission {
+                action: action.to_owned(),
+                place: place.clone(),
+                verdict: Verdict::Untried,
+                detail: "it would make something, or change it".to_owned(),
+            }),
+        }
+    }
 }
 
 fn regions(aws: &Aws, known: &Picture) -> BTreeSet<String> {
@@ -311,17 +360,55 @@ mod tests {
         let shown: Value = serde_json::from_str(block).expect("JSON");
         let text = "[aws]\nregions = [\"us-east-1\"]\nroles = [{ arn = \"arn:aws:iam::222222222222:role/portolan-sync-read\" }]\n";
         let loaded = portolan_config::file::parse(text, std::path::Path::new("test.toml"));
-        assert_eq!(
-            shown,
-            policy(&loaded.expect("valid").config.aws.expect("there"))
-        );
+        assert_eq!(shown, policy(&loaded.expect("valid").config));
+    }
+
+    #[test]
+    fn the_readme_shows_the_publications_policy() {
+        let readme = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+        let readme = std::fs::read_to_string(readme).expect("README.md lies beside the crates");
+        let (_, section) = readme
+            .split_once("\n## DNS: publishing in Route 53\n")
+            .expect("its section");
+        let (_, block) = section.split_once("```toml\n").expect("a file");
+        let (file, _) = block.split_once("```").expect("its end");
+        let (_, block) = section.split_once("```json\n").expect("a policy");
+        let (block, _) = block.split_once("```").expect("its end");
+        let shown: Value = serde_json::from_str(block).expect("JSON");
+        let file = format!("[pop]\naddresses = [\"203.0.113.1\"]\n[aws]\nimport = false\n{file}");
+        let loaded = portolan_config::file::parse(&file, std::path::Path::new("test.toml"));
+        let config = loaded.expect("valid").config;
+        assert_eq!(shown, policy_of(&config, Some("Z0123456789ABCDEFGHIJ")));
+    }
+
+    #[test]
+    fn publication_asks_for_what_its_mode_writes_and_no_more() {
+        let actions = |mode: &str, more: &str| {
+            let text = format!(
+                "[pop]\naddresses = [\"203.0.113.1\"]\n[dns]\nhosted_zone = \"example.com\"\nowner = \"edge\"\nmode = \"{mode}\"\n\
+                 [[dns.record]]\nname = \"a.example.com\"\naddresses = \"pop\"\n{more}"
+            );
+            let loaded = portolan_config::file::parse(&text, std::path::Path::new("test.toml"));
+            policy(&loaded.expect("valid").config).to_string()
+        };
+        let check = "policy = { type = \"multivalue\" }\nhealth_check = { port = 80 }\n";
+        let watches = actions("observe", check);
+        for word in ["Change", "Create", "Update", "Delete"] {
+            assert!(!watches.contains(&format!("route53:{word}")), "{watches}");
+        }
+        let upserts = actions("upsert-only", check);
+        assert!(upserts.contains("\"UPSERT\"") && upserts.contains("UpdateHealthCheck"));
+        assert!(!upserts.contains("\"DELETE\"") && !upserts.contains("DeleteHealthCheck"));
+        let syncs = actions("sync", "");
+        assert!(syncs.contains("\"DELETE\"") && !syncs.contains("HealthCheck\""));
+        assert!(!syncs.contains("globalaccelerator"), "nothing is imported");
     }
 
     #[test]
     fn the_policy_asks_for_what_the_file_asks_for_and_only_reads() {
         let parse = |text: &str| {
             let loaded = portolan_config::file::parse(text, std::path::Path::new("test.toml"));
-            policy(&loaded.expect("valid").config.aws.expect("there"))
+            policy(&loaded.expect("valid").config)
         };
         let least = parse("[aws]\n").to_string();
         assert!(!least.contains("DescribeTags") && !least.contains("AssumeRole"));

@@ -284,6 +284,8 @@ pub struct Reading {
     pub tagged: BTreeMap<String, Scope<TaggedFacts>>,
     /// What endpoints are, as far as it was read. `None` is known not to be there.
     pub resources: BTreeMap<String, Option<Resource>>,
+    /// Questions about what endpoints are that were not answered.
+    pub unanswered: usize,
     /// `None` when it was not read.
     pub custom_routing: Option<Vec<String>>,
 }
@@ -321,6 +323,7 @@ impl Reading {
             && self.accelerators.whole
             && self.accelerators.seen.values().all(listeners)
             && self.tagged.values().all(|scope| scope.whole)
+            && self.unanswered == 0
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::changes::waiting;
 use super::guard::{self, Holds};
-use super::map::{self, Allocations, Settings, Unit};
+use super::map::{self, Allocations, Keys, Settings, Unit};
 
 use self::changes::changes;
 use super::merge::{Removals, merge, references};
@@ -25,6 +25,9 @@ pub struct Known {
     pub held: Holds,
     /// Pool addresses.
     pub allocations: Allocations,
+    /// Which of `[aws.addresses]` each accelerator was served by.
+    #[serde(default)]
+    pub keys: Keys,
     /// When everything was last read to its end.
     pub read_at: Option<SystemTime>,
 }
@@ -97,6 +100,13 @@ pub(crate) fn cycle(
         } else {
             before.read_at
         },
+        keys: map::keys(
+            &picture,
+            &Settings {
+                keys: before.keys.clone(),
+                ..settings.clone()
+            },
+        ),
         picture,
         held,
     };

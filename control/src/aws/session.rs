@@ -2,9 +2,12 @@
 //! file or the SDK's environment, a role for each other account; calls are paced, bounded in time, tried again with full jitter, and
 //! their errors come in classes. The SDK's own retries are off, so that there is one place that counts and waits.
 
+mod by_hand;
+mod calls;
 mod credentials;
 mod error;
 mod pace;
+mod whole;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,7 +26,11 @@ use aws_types::service_config::ServiceConfigKey;
 use portolan_config::model::Aws;
 use tokio::time::{sleep, timeout};
 
+pub use self::calls::Calls;
 pub use self::error::{CallError, ErrorClass, Fault};
+
+pub(crate) use self::by_hand::{Answered, ByHand, encoded};
+pub(crate) use self::whole::WholeXml;
 
 use self::credentials::Accounts;
 use self::pace::{Backoff, Paces};
@@ -44,6 +51,15 @@ pub enum Service {
 }
 
 impl Service {
+    /// All of them.
+    pub const ALL: [Service; 5] = [
+        Service::GlobalAccelerator,
+        Service::Elb,
+        Service::Ec2,
+        Service::Sts,
+        Service::Route53,
+    ];
+
     /// As IAM's actions begin.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -131,6 +147,7 @@ const ANY_REGION: &str = "us-east-1";
 #[derive(Clone)]
 pub struct Session {
     inner: Arc<Inner>,
+    calls: Arc<Calls>,
 }
 
 struct Inner {
@@ -172,7 +189,13 @@ impl Session {
                 timings,
                 paces: Paces::new(aws.calls_per_second, aws.burst),
             }),
+            calls: Arc::default(),
         }
+    }
+
+    /// Counts its calls here.
+    pub fn counting(self, calls: Arc<Calls>) -> Self {
+        Self { calls, ..self }
     }
 
     /// What a typed client of this account and region is made of. Fails where no role reads the account.
@@ -198,8 +221,14 @@ impl Session {
     pub fn endpoint(&self, service: Service, region: &str) -> String {
         let base = &self.inner.base;
         let given_in_code = base.get_origin("endpoint_url").is_client_config();
+        let id = if service == Service::Route53 {
+            // As the SDK spells it for AWS_ENDPOINT_URL_ROUTE_53.
+            "Route 53"
+        } else {
+            service.as_str()
+        };
         let key = ServiceConfigKey::builder()
-            .service_id(service.as_str())
+            .service_id(id)
             .env("AWS_ENDPOINT_URL")
             .profile("endpoint_url")
             .build();
@@ -213,7 +242,15 @@ impl Session {
         };
         of_service
             .or_else(|| base.endpoint_url().map(str::to_owned))
-            .unwrap_or_else(|| format!("https://{}.{region}.{suffix}", service.as_str()))
+            .unwrap_or_else(|| {
+                let name = service.as_str();
+                // It has one endpoint for all regions.
+                if service == Service::Route53 {
+                    format!("https://{name}.{suffix}")
+                } else {
+                    format!("https://{name}.{region}.{suffix}")
+                }
+            })
     }
 
     /// Sends a request that was signed by hand.
@@ -237,10 +274,14 @@ impl Session {
             attempt += 1;
             paces.wait(call.service, call.account.as_str()).await;
             let fault = match timeout(timings.attempt, ask()).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    self.calls.count(call.service, None);
+                    return Ok(answer);
+                }
                 Ok(Err(fault)) => fault,
                 Err(_) => Fault::timeout(timings.attempt),
             };
+            self.calls.count(call.service, Some(fault.class));
             if attempt >= timings.attempts || !fault.class.may_pass() {
                 return Err(CallError::of(call, fault, attempt));
             }

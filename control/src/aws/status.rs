@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::lookup::Lookup;
-use super::map::Note;
+use super::map::{Note, Unreached};
 use super::plan::Change;
-use super::session::ErrorClass;
+use super::session::{Calls, ErrorClass};
+use super::steady::Steady;
 
 /// After this long without a whole reading it is told.
 const STALE_SECONDS: u64 = 300;
@@ -51,6 +52,7 @@ pub struct AwsView {
 pub(crate) struct Published {
     pub(crate) view: AwsView,
     pub(crate) read_at: Option<SystemTime>,
+    pub(crate) unreached: Vec<Unreached>,
 }
 
 /// What somebody wants of the sync.
@@ -85,6 +87,8 @@ pub(crate) struct Door {
     tickets: AtomicU64,
     /// What the ids are that the API's endpoints have.
     lookup: Lookup,
+    clock: Steady,
+    calls: Arc<Calls>,
 }
 
 impl Door {
@@ -121,29 +125,39 @@ impl Door {
         std::array::from_fn(|index| self.errors[index].load(Ordering::Relaxed))
     }
 
+    /// Where calls to AWS are counted, whoever makes them.
+    pub(crate) fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
+
+    /// What every time of the sync is measured by.
+    pub(crate) fn clock(&self) -> Steady {
+        self.clock
+    }
+
     /// Seconds since the last whole reading; 0 without a sync.
-    pub(crate) fn age(&self, now: SystemTime) -> f64 {
+    pub(crate) fn age(&self) -> f64 {
         let published = self.published.load();
         let read_at = published.as_ref().and_then(|published| published.read_at);
-        let age = read_at.map(|then| now.duration_since(then).unwrap_or_default());
+        let age = read_at.and_then(|then| self.clock.since(then));
         age.map_or(0.0, |age| age.as_secs_f64())
     }
 
+    /// What AWS has and this PoP cannot reach.
+    pub(crate) fn unreached(&self) -> Vec<Unreached> {
+        let published = self.published.load();
+        let published = published.as_ref();
+        published.map_or_else(Vec::new, |published| published.unreached.clone())
+    }
+
     /// `None` where nothing is imported.
-    pub(crate) fn view(&self, now: SystemTime) -> Option<AwsView> {
+    pub(crate) fn view(&self) -> Option<AwsView> {
         let published = self.published.load_full()?;
-        let age = published
-            .read_at
-            .map(|then| now.duration_since(then).unwrap_or_default().as_secs());
-        let freshness = match age {
-            None => "never",
-            Some(age) if age > OLD_SECONDS => "old",
-            Some(age) if age > STALE_SECONDS => "stale",
-            Some(_) => "fresh",
-        };
+        let age = published.read_at.and_then(|then| self.clock.since(then));
+        let age = age.map(|age| age.as_secs());
         Some(AwsView {
             age_seconds: age,
-            freshness: freshness.to_owned(),
+            freshness: freshness(age).to_owned(),
             ..published.view.clone()
         })
     }
@@ -163,6 +177,16 @@ impl Door {
     }
 }
 
+/// A word for the age of what is served.
+fn freshness(age: Option<u64>) -> &'static str {
+    match age {
+        None => "never",
+        Some(age) if age > OLD_SECONDS => "old",
+        Some(age) if age > STALE_SECONDS => "stale",
+        Some(_) => "fresh",
+    }
+}
+
 /// Sentences, each once with how often it was said.
 pub(crate) fn told(sentences: impl Iterator<Item = String>) -> Vec<String> {
     let mut counted: BTreeMap<String, usize> = BTreeMap::new();
@@ -178,3 +202,23 @@ pub(crate) fn told(sentences: impl Iterator<Item = String>) -> Vec<String> {
 
 /// More of them say no more.
 const MOST_SENTENCES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_grows_stale_and_then_old() {
+        let cases = [
+            (None, "never"),
+            (Some(0), "fresh"),
+            (Some(300), "fresh"),
+            (Some(301), "stale"),
+            (Some(3600), "stale"),
+            (Some(3601), "old"),
+        ];
+        for (age, word) in cases {
+            assert_eq!(freshness(age), word, "{age:?}");
+        }
+    }
+}

@@ -40,7 +40,7 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Reads the last good answer. One that cannot be read is moved aside and told.
+    /// Reads the last good answer. One that cannot be read is moved aside and told; the one before it stands in.
     pub fn open(config: &Config) -> Self {
         let path = cache::path(&config.store);
         let known = match cache::load(&path) {
@@ -50,10 +50,16 @@ impl Restored {
                     Ok(aside) => format!("it was moved to {}", aside.display()),
                     Err(error) => format!("it could not be moved aside: {error}"),
                 };
-                tracing::error!("what AWS said last is lost: {error}; {aside}");
-                Known::default()
+                let before = cache::load_before(&path);
+                let instead = match before.is_some() {
+                    true => "the answer before it is served",
+                    false => "nothing of AWS is served until it answers",
+                };
+                tracing::error!("what AWS said last is lost: {error}; {aside}; {instead}");
+                before.unwrap_or_default()
             }
         };
+        let known = begun_anew(known, SystemTime::now());
         Self { path, known }
     }
 
@@ -62,7 +68,10 @@ impl Restored {
         let Some(aws) = config.aws.as_ref().filter(|aws| aws.import) else {
             return Vec::new();
         };
-        let settings = settings(aws, config);
+        let settings = Settings {
+            keys: self.known.keys.clone(),
+            ..settings(aws, config)
+        };
         map::desired(
             &self.known.picture,
             &settings,
@@ -71,6 +80,16 @@ impl Restored {
         )
         .accelerators
     }
+}
+
+/// Another process's clock confirms nothing here: losses wait anew, and an answer that is yet to come has no age.
+fn begun_anew(mut known: Known, now: SystemTime) -> Known {
+    for held in known.held.values_mut() {
+        held.since = now;
+        held.cycles = 0;
+    }
+    known.read_at = known.read_at.filter(|read_at| *read_at <= now);
+    known
 }
 
 /// What the file says that the plan needs. `config` may hold every source's accelerators.
@@ -99,6 +118,7 @@ pub(crate) fn settings(aws: &Aws, config: &Config) -> Settings {
         named: others()
             .map(|accelerator| accelerator.name.to_string())
             .collect(),
+        keys: map::Keys::new(),
     }
 }
 
@@ -240,6 +260,7 @@ impl Task {
             return session.clone();
         }
         let session = Session::open(aws).await;
+        let session = session.counting(self.control.aws().calls().clone());
         self.session = Some((aws.clone(), session.clone()));
         session
     }
@@ -256,7 +277,8 @@ impl Task {
             .iter()
             .for_each(|error| self.control.aws().count(error.class()));
         let settings = settings(aws, &self.control.config());
-        let outcome = plan::cycle(&self.known, &reading, &settings, accept, SystemTime::now());
+        let now = self.control.aws().clock().now();
+        let outcome = plan::cycle(&self.known, &reading, &settings, accept, now);
         self.known = outcome.known;
         self.cycle += 1;
         self.fulfilled = ticket;
@@ -300,28 +322,19 @@ impl Task {
         let config = self.control.config();
         let Some(aws) = config.aws.as_ref().filter(|aws| aws.import) else {
             self.control.aws().publish(None);
+            self.control.ledger().insist(Source::Aws, []);
             self.control.set_accelerators(Source::Aws, Vec::new()).await;
             self.control.set_fills(Vec::new(), Vec::new()).await;
             return;
         };
         let settings = settings(aws, &config);
-        let none = Advice::default();
-        let is_good = self
-            .advised_at
-            .is_some_and(|at| at.elapsed() < ADVICE_GOOD_FOR);
-        let advice = if is_good { &self.advice } else { &none };
-        let desired = map::desired(
-            &self.known.picture,
-            &settings,
-            advice,
-            &mut self.known.allocations,
-        );
         let Desired {
             accelerators,
             fills,
             hints,
             notes,
-        } = desired;
+            unreached,
+        } = self.desired(&settings);
         let known = &self.known;
         let view = AwsView {
             account: known.picture.account.clone(),
@@ -341,7 +354,33 @@ impl Task {
         self.control.aws().publish(Some(Published {
             view,
             read_at: known.read_at,
+            unreached,
         }));
+    }
+
+    /// What the picture comes to. Addresses of the pool are entered before anybody hears of them; when another source was faster,
+    /// others are taken.
+    fn desired(&mut self, settings: &Settings) -> Desired {
+        let none = Advice::default();
+        let is_good = self
+            .advised_at
+            .is_some_and(|at| at.elapsed() < ADVICE_GOOD_FOR);
+        let advice = if is_good { &self.advice } else { &none };
+        let ledger = self.control.ledger();
+        // Each time around somebody else has got some of a pool that ends.
+        loop {
+            let mut settings = settings.clone();
+            settings.keys.clone_from(&self.known.keys);
+            settings.taken.extend(ledger.of_others(Source::Aws));
+            let mut allocations = self.known.allocations.clone();
+            allocations.retain(|_, kept| kept.iter().all(|ip| !settings.taken.contains(ip)));
+            let desired = map::desired(&self.known.picture, &settings, advice, &mut allocations);
+            let given = allocations.values().flatten().copied();
+            if ledger.claim(Source::Aws, given).is_ok() {
+                self.known.allocations = allocations;
+                return desired;
+            }
+        }
     }
 
     async fn save(&mut self) {
@@ -463,6 +502,10 @@ async fn once(config: &Config, accept: bool) -> Result<(Planned, Known), cache::
     let settings = settings(aws, config);
     let mut outcome = plan::cycle(&known, &reading, &settings, accept, SystemTime::now());
     let mut allocations: Allocations = outcome.known.allocations.clone();
+    let settings = Settings {
+        keys: outcome.known.keys.clone(),
+        ..settings
+    };
     let desired = map::desired(
         &outcome.known.picture,
         &settings,
@@ -479,4 +522,33 @@ async fn once(config: &Config, accept: bool) -> Result<(Planned, Known), cache::
         remarks: told(remarks.into_iter()),
     };
     Ok((planned, outcome.known))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::guard::Held;
+    use super::super::map::Unit;
+    use super::*;
+
+    #[test]
+    fn a_restart_begins_every_wait_anew_and_believes_no_date_to_come() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let held = Held {
+            lost: BTreeSet::new(),
+            reason: "much".into(),
+            since: SystemTime::UNIX_EPOCH,
+            cycles: 99,
+        };
+        let known = Known {
+            held: [(Unit::accelerator("a"), held)].into(),
+            read_at: Some(now + Duration::from_secs(1)),
+            ..Known::default()
+        };
+        let begun = begun_anew(known, now);
+        let held = begun.held.values().next().expect("it still waits");
+        assert_eq!((held.since, held.cycles), (now, 0));
+        assert_eq!(begun.read_at, None);
+    }
 }

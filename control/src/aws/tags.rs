@@ -1,7 +1,7 @@
 //! Finds load balancers that say by tags which accelerator they belong to. The load balancers themselves are listed and asked for
 //! their tags: the tagging service lists what is gone and misses what is new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::asking::Asking;
 use super::elb;
@@ -38,6 +38,12 @@ pub(super) async fn discover(asking: &Asking, region: &str, gathered: &mut Gathe
         .collect();
     let arns: Vec<String> = balancers.keys().cloned().collect();
     let tags = reader.tags(&arns).await;
+    let told: BTreeSet<&String> = tags.items.iter().map(|(arn, _)| arn).collect();
+    let untold = arns.iter().filter(|arn| !told.contains(arn)).count();
+    // A load balancer without tags is told of, too: an answer that leaves some out says nothing about them.
+    if untold > tags.missing.len() {
+        read.whole = false;
+    }
     for (arn, tags) in tags.items {
         let Some(balancer) = balancers.get(&arn) else {
             continue;

@@ -15,7 +15,7 @@ use portolan_config::model::{Aws, EndpointAlias};
 use super::asking::Asking;
 use super::ga;
 use super::picture::{Picture, Reading, Scope, SeenAccelerator, SeenListener};
-use super::session::{Account, Call, CallError, ErrorClass, Fault, Service, Session};
+use super::session::{Account, Call, CallError, ErrorClass, Fault, Service, Session, WholeXml};
 use super::tags;
 
 /// All calls of one reading end by then: a service that hangs must not hold up the next one for ever.
@@ -78,7 +78,8 @@ pub(super) async fn identity(
         region,
     };
     let config = asking.session.config(&call).await?;
-    let client = aws_sdk_sts::Client::new(&config);
+    let config = aws_sdk_sts::config::Builder::from(&config).interceptor(WholeXml);
+    let client = aws_sdk_sts::Client::from_conf(config.build());
     let answer = asking
         .call(&call, || {
             let request = client.get_caller_identity();

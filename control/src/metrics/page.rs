@@ -18,7 +18,7 @@ const OTHER: &str = "_other";
 const PREFIX: &str = "portolan_";
 
 /// Every family: name without prefix, type, help.
-pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = {
+pub(super) const FAMILIES: [(&str, MetricType, &str); 36] = {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     [
         ("flows_total", COUNTER, "Flows that have ended, by cause."),
@@ -142,6 +142,11 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 35] = {
             "Calls to AWS that failed for good, by class.",
         ),
         (
+            "aws_api_calls_total",
+            COUNTER,
+            "Calls to AWS, each attempt, by service and by what came of it.",
+        ),
+        (
             "dns_plan_changes",
             GAUGE,
             "Record sets of this PoP that the zone does not hold as it should, by what would be done.",
@@ -194,6 +199,14 @@ impl<'a> Scopes<'a> {
             rows: rows
                 .map(|[accelerator, listener]| [accelerator, listener, "", ""])
                 .collect(),
+        }
+    }
+
+    /// Services of AWS.
+    pub(super) fn services(rows: impl Iterator<Item = &'a str>) -> Self {
+        Scopes {
+            keys: &["service"],
+            rows: rows.map(|service| [service, "", "", ""]).collect(),
         }
     }
 

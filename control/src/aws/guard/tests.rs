@@ -56,17 +56,8 @@ fn small_losses_go_at_once_and_large_ones_wait() {
                 "{kept} -> {next}: {reason:?}"
             ),
         }
-        assert!(
-            judge(
-                &endpoints(kept),
-                &endpoints(next),
-                &Holds::new(),
-                true,
-                at(0)
-            )
-            .is_empty(),
-            "the operator's word"
-        );
+        let accepted = judge(&endpoints(kept), &endpoints(next), &holds, true, at(0));
+        assert!(accepted.is_empty(), "the operator's word");
     }
 }
 
@@ -138,6 +129,17 @@ fn everything_at_once_is_never_believed_without_the_operator() {
         assert_eq!(holds.len(), 2);
     }
     assert!(judge(&kept, &Endpoints::new(), &holds, true, at(0)).is_empty());
+}
+
+#[test]
+fn an_acceptance_is_for_what_the_operator_could_see() {
+    let kept = endpoints("a r1 10, a r2 1, b r1 3");
+    let (shown, all) = (endpoints("a r1 10, b r1 3"), Endpoints::new());
+    let waiting = judge(&kept, &shown, &Holds::new(), false, at(0));
+    assert!(judge(&kept, &shown, &waiting, true, at(60)).is_empty());
+    let held = judge(&kept, &all, &waiting, true, at(60));
+    assert_eq!(held.len(), 2, "an answer that lost everything meanwhile");
+    assert!(judge(&kept, &all, &held, true, at(120)).is_empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::{Allocations, Settings, Unit};
+use super::{Allocations, Keys, Settings, Unit};
 use crate::aws::picture::Picture;
 
 /// Static addresses of an accelerator, as many as AWS gives.
@@ -46,6 +46,44 @@ fn plain(text: &str) -> String {
         .to_owned()
 }
 
+/// The entry of `[aws.addresses]` for a unit: by its ARN or tag, its name here and its name there, else by the name that it was last
+/// served under, as long as nobody else is called so.
+pub(super) fn key<'s>(
+    picture: &Picture,
+    settings: &'s Settings,
+    unit: &Unit,
+    [name, given]: [&str; 2],
+) -> Option<(&'s str, &'s [IpAddr])> {
+    let entry = |wanted: &str| {
+        let mut entries = settings.addresses.iter();
+        let (key, addresses) = entries.find(|(key, _)| key == wanted)?;
+        (!addresses.is_empty()).then_some((key.as_str(), addresses.as_slice()))
+    };
+    let own = entry(unit.as_str())
+        .or_else(|| entry(name))
+        .or_else(|| entry(given));
+    own.or_else(|| {
+        let before = settings.keys.get(unit)?;
+        let mut others = picture.accelerators.iter();
+        let is_anothers = others.any(|(arn, facts)| {
+            Unit::accelerator(arn) != *unit && (facts.name == *before || arn == before)
+        });
+        entry(before).filter(|_| !is_anothers)
+    })
+}
+
+/// The keys that all accelerators are served by.
+pub(crate) fn keys(picture: &Picture, settings: &Settings) -> Keys {
+    let names = names(picture);
+    let keys = picture.accelerators.iter().filter_map(|(arn, facts)| {
+        let unit = Unit::accelerator(arn);
+        let (key, _) = key(picture, settings, &unit, [&names[arn], &facts.name])?;
+        let key = key.to_owned();
+        Some((unit, key))
+    });
+    keys.collect()
+}
+
 /// Pool addresses of a unit: those that it has, else two free ones from the pool's end; the API takes from its beginning.
 pub(super) fn allocate(
     unit: &Unit,
@@ -60,6 +98,7 @@ pub(super) fn allocate(
     {
         return Some(kept.clone());
     }
+    allocations.remove(unit);
     let given: HashSet<IpAddr> = allocations
         .iter()
         .filter(|(other, _)| *other != unit)

@@ -10,7 +10,7 @@ use portolan_config::units::{
     AcceleratorName, EndpointId, PortRange, PortSet, Region, TrafficDial, Weight,
 };
 
-use super::{Allocations, Mapping, NoteKind, Unit, host};
+use super::{Allocations, Mapping, NoteKind, Unit, Unreached, host};
 use crate::api::defaults::Defaults;
 use crate::aws::picture::TaggedFacts;
 use crate::sources::Fill;
@@ -51,6 +51,14 @@ impl Mapping<'_> {
                     );
                 }
                 Err(reason) => {
+                    self.out.unreached.push(Unreached {
+                        accelerator: facts.accelerator.clone(),
+                        listener: None,
+                        region: facts.region.clone(),
+                        endpoint: EndpointId::new(arn.as_str()),
+                        weight: Weight(facts.weight),
+                        reason: reason.clone(),
+                    });
                     self.note(
                         NoteKind::Unreachable,
                         &facts.accelerator,

@@ -27,6 +27,7 @@ pub(super) fn settings() -> Settings {
         pool: vec!["127.77.0.0/24".parse().expect("a prefix")],
         taken: BTreeSet::new(),
         named: BTreeSet::new(),
+        keys: BTreeMap::new(),
     }
 }
 
@@ -153,6 +154,7 @@ pub(super) fn reading(world: &Picture) -> Reading {
             .iter()
             .map(|(key, resource)| (key.clone(), Some(resource.clone())))
             .collect(),
+        unanswered: 0,
         custom_routing: Some(world.custom_routing.clone()),
     }
 }
@@ -221,6 +223,17 @@ fn aws_gone_for_an_hour_changes_nothing_but_the_age() {
         known = outcome.known;
     }
     assert_eq!(known, before, "and it still says when it was read");
+}
+
+#[test]
+fn a_reading_that_learnt_nothing_of_the_endpoints_is_no_fresh_one() {
+    let world = world(&[("shop", "us-east-1:i-1")]);
+    let before = known(&world);
+    let mut read = reading(&world);
+    read.resources.clear();
+    read.unanswered = 1;
+    let after = cycle(&before, &read, &settings(), false, at(3600)).known;
+    assert_eq!(after, before, "served as it was, and as old as it was");
 }
 
 #[test]

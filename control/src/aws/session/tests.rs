@@ -153,7 +153,9 @@ async fn what_may_pass_is_tried_again_and_what_may_not_is_told_at_once() {
         backoff: Duration::from_millis(1),
         ..Timings::default()
     };
+    let calls = Arc::<Calls>::default();
     let session = Session::open_with(&aws(Some("http://127.0.0.1:5555")), short).await;
+    let session = session.counting(calls.clone());
     let call = Call {
         service: Service::Sts,
         operation: "GetCallerIdentity",
@@ -175,4 +177,39 @@ async fn what_may_pass_is_tried_again_and_what_may_not_is_told_at_once() {
     }
     let hang: Result<(), CallError> = session.call(&call, std::future::pending).await;
     assert_eq!(hang.expect_err("no answer").class(), ErrorClass::Timeout);
+    let answer = session.call(&call, || std::future::ready(Ok(()))).await;
+    assert_eq!(answer, Ok(()));
+    let sts = Service::ALL.iter().position(|s| *s == Service::Sts);
+    let sts = sts.expect("it is one of all");
+    let counted: Vec<(&str, u64)> = Calls::results()
+        .into_iter()
+        .enumerate()
+        .map(|(result, name)| (name, calls.get(sts, result)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    assert_eq!(
+        counted,
+        [("ok", 1), ("throttled", 4), ("timeout", 4), ("denied", 1)],
+        "every attempt"
+    );
+}
+
+#[tokio::test]
+async fn calls_wait_their_turn() {
+    let mut aws = aws(Some("http://127.0.0.1:5555"));
+    (aws.calls_per_second, aws.burst) = (20, 2);
+    let session = Session::open(&aws).await;
+    let call = Call {
+        service: Service::Elb,
+        operation: "DescribeLoadBalancers",
+        account: &Account::Own,
+        region: "us-east-1",
+    };
+    let begin = Instant::now();
+    for _ in 0..8 {
+        let asked = session.call(&call, || std::future::ready(Ok(())));
+        asked.await.expect("it is answered");
+    }
+    // Two at once, and six a twentieth of a second apart: a busy machine makes it longer, nothing makes it shorter.
+    assert!(begin.elapsed() >= Duration::from_millis(290));
 }

@@ -38,6 +38,7 @@ pub(super) async fn resources(
     let ids = named(before, aliases, gathered);
     let (read, errors) = look_up(asking, own, ids).await;
     gathered.reading.resources.extend(read);
+    gathered.reading.unanswered += errors.len();
     gathered.errors.extend(errors);
 }
 

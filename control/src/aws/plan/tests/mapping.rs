@@ -42,6 +42,40 @@ fn group_of<'a>(picture: &'a mut Picture, name: &str) -> &'a mut GroupFacts {
 }
 
 #[test]
+fn a_new_name_in_aws_takes_no_addresses_away() {
+    let mut settings = settings();
+    settings.pool = Vec::new();
+    settings.addresses = vec![(
+        "shop".into(),
+        vec!["192.0.2.9".parse().expect("an address")],
+    )];
+    let mut picture = world(&[("shop", "us-east-1:i-1")]);
+    let first = cycle(
+        &Known::default(),
+        &reading(&picture),
+        &settings,
+        false,
+        at(0),
+    );
+    let facts = picture.accelerators.get_mut(&arn("shop")).expect("there");
+    facts.name = "store".into();
+    let known = cycle(&first.known, &reading(&picture), &settings, false, at(60)).known;
+    settings.keys = known.keys;
+    let out = map(&known.picture, &settings);
+    assert_eq!(out.accelerators[0].name.as_str(), "store");
+    assert_eq!(out.accelerators[0].addresses, settings.addresses[0].1);
+    assert_eq!(out.notes[0].kind, NoteKind::Renamed);
+
+    // Another one takes the name: the addresses are the file's word for that.
+    let mut other = picture.accelerators[&arn("shop")].clone();
+    (other.name, other.created) = ("shop".into(), 5);
+    picture.accelerators.insert(arn("new"), other);
+    let out = map(&picture, &settings);
+    assert_eq!(out.accelerators.len(), 1);
+    assert_eq!(out.accelerators[0].name.as_str(), "shop");
+}
+
+#[test]
 fn everything_that_the_table_names_is_carried_over() {
     let mut picture = world(&[("shop", "us-east-1:i-1")]);
     let accelerator = picture.accelerators.get_mut(&arn("shop")).expect("there");
