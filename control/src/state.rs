@@ -123,7 +123,7 @@ pub struct EndpointGroupView {
 pub struct EndpointView {
     /// Its id.
     pub id: String,
-    /// As the file names it, `HOST` or `HOST:PORT`.
+    /// As the file names it, `HOST` or `HOST:PORT`; empty where it cannot be reached.
     pub address: String,
     /// The addresses it is reached by now.
     pub addresses: Vec<EndpointAddressView>,
@@ -131,6 +131,9 @@ pub struct EndpointView {
     pub weight: u8,
     /// `UP`, `DOWN` or `UNKNOWN`.
     pub health: String,
+    /// AWS has it and this PoP cannot reach it: it is shown, and nothing is sent there.
+    #[serde(default)]
+    pub unreachable: bool,
     /// Why it is not up; `null` when it is.
     pub health_reason: Option<String>,
     /// Since when, RFC 3339; `null` while nothing is known.

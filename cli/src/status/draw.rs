@@ -310,7 +310,7 @@ fn endpoint_row(
             bytes(moved.bytes_out),
         ],
     };
-    let name = if endpoint.address == endpoint.id {
+    let name = if endpoint.address == endpoint.id || endpoint.address.is_empty() {
         format!("  {}", endpoint.id)
     } else {
         format!("  {} ({})", endpoint.id, endpoint.address)
@@ -326,7 +326,7 @@ fn endpoint_row(
     };
     vec![
         Cell::text(Style::Normal, name),
-        Cell::text(health_style(&endpoint.health), &endpoint.health),
+        health(endpoint),
         Cell::text(Style::Faint, since.unwrap_or_default()),
         Cell::number(endpoint.latency_ms.map_or("–".to_owned(), millis)),
         Cell::number(endpoint.weight.to_string()).styled(weight_style),
@@ -336,6 +336,13 @@ fn endpoint_row(
         Cell::number(bytes_out),
         Cell::text(Style::Notice, remarks(endpoint)),
     ]
+}
+
+fn health(endpoint: &EndpointView) -> Cell {
+    match endpoint.unreachable {
+        true => Cell::text(Style::Notice, "–"),
+        false => Cell::text(health_style(&endpoint.health), &endpoint.health),
+    }
 }
 
 /// Why it is not up, that it drains, and which of several addresses are down.

@@ -13,7 +13,7 @@ use super::{
     AcceleratorView, EndpointAddressView, EndpointGroupView, EndpointView, ListenerView, PortsView,
     StateView, StaticAddressView,
 };
-use crate::aws::AwsView;
+use crate::aws::{AwsView, Unreached};
 use crate::data_plane::Binding;
 use crate::drains::rfc3339;
 use crate::handle::{Published, Readiness};
@@ -26,7 +26,7 @@ pub(crate) fn state(
     published: &Published,
     bindings: &[Binding],
     readiness: Readiness,
-    aws: Option<AwsView>,
+    (aws, unreached): (Option<AwsView>, &[Unreached]),
     dns: Option<DnsView>,
 ) -> StateView {
     let mut listeners: HashMap<usize, Vec<ListenerView>> = HashMap::new();
@@ -62,8 +62,12 @@ pub(crate) fn state(
                     listeners: listeners.remove(&index).unwrap_or_default(),
                 }
             });
+    let mut accelerators: Vec<AcceleratorView> = accelerators.collect();
+    unreached
+        .iter()
+        .for_each(|one| show(&mut accelerators, one));
     StateView {
-        accelerators: accelerators.collect(),
+        accelerators,
         pop: published.config.pop.name.clone(),
         generation: published.snapshot.generation,
         config: published.config_view.clone(),
@@ -74,6 +78,49 @@ pub(crate) fn state(
         drains: published.drains.clone(),
         aws,
         dns,
+    }
+}
+
+/// Puts an endpoint that cannot be reached among those of its group.
+fn show(accelerators: &mut [AcceleratorView], unreached: &Unreached) {
+    let theirs = accelerators
+        .iter_mut()
+        .filter(|a| unreached.is_of(&a.name, &a.source));
+    for listener in theirs.flat_map(|accelerator| &mut accelerator.listeners) {
+        let is_there = unreached.listener.as_ref().is_none_or(|(protocol, set)| {
+            listener.protocol == protocol.to_string() && listener.ports == ports(set)
+        });
+        let mut groups = listener.endpoint_groups.iter_mut();
+        if is_there && let Some(group) = groups.find(|group| group.region == unreached.region) {
+            group.endpoints.push(unreached_view(unreached));
+        }
+    }
+}
+
+fn unreached_view(unreached: &Unreached) -> EndpointView {
+    let Unreached {
+        accelerator: _,
+        listener: _,
+        region: _,
+        endpoint,
+        weight,
+        reason,
+    } = unreached;
+    EndpointView {
+        id: endpoint.to_string(),
+        address: String::new(),
+        addresses: Vec::new(),
+        weight: weight.0,
+        health: HealthState::Unknown.to_string(),
+        unreachable: true,
+        health_reason: Some(format!("unreachable: {reason}")),
+        health_since: None,
+        draining: false,
+        latency_ms: None,
+        active_flows: 0,
+        total_flows: 0,
+        bytes_in: 0,
+        bytes_out: 0,
     }
 }
 
@@ -230,6 +277,7 @@ fn endpoint_view(published: &Published, endpoint: &EndpointLayout) -> EndpointVi
         addresses: addresses.collect(),
         weight: endpoint.weight.0,
         health: health_view::of_endpoint(endpoint, health).to_string(),
+        unreachable: false,
         health_reason: health_view::reason(endpoint, health, &layout.targets),
         health_since: health_view::since(endpoint, health).map(rfc3339),
         draining: endpoint.draining,
