@@ -354,6 +354,8 @@ async fn follow_reloads(control: ControlHandle, flow_log: Arc<FlowLog>) {
                 | EventKind::Drain { .. }
                 | EventKind::Undrain { .. }
                 | EventKind::Verdict { .. }
+                | EventKind::DnsDrift { .. }
+                | EventKind::DnsFight { .. }
                 | EventKind::Warning { .. } => continue,
             },
             // What was missed may have been a reload, and configuring twice does no harm.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use portolan_config::file;
-use portolan_config::model::{Aws, Config};
+use portolan_config::model::Config;
 use portolan_control::aws::{self, AwsView, Planned};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ enum Command {
     Plan(PlanArgs),
     /// Have the running edge read AWS now; without one, keep the answer for its next start
     Sync(SyncArgs),
-    /// Try every call that a reading makes, and print the least policy for what the file asks for
+    /// Try every call that import and publication make and that changes nothing, and print the least policy for the file
     CheckPermissions(CheckArgs),
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The file's `[aws]`, or the exit code that says why not.
-fn load(path: &Path) -> anyhow::Result<Result<(Config, Aws), ExitCode>> {
+fn load(path: &Path) -> anyhow::Result<Result<Config, ExitCode>> {
     let config = match file::load(path) {
         Ok(loaded) => loaded.config,
         Err(errors) => {
@@ -110,15 +110,15 @@ fn load(path: &Path) -> anyhow::Result<Result<(Config, Aws), ExitCode>> {
             return Ok(Err(ExitCode::from(EXIT_INVALID_FILE)));
         }
     };
-    let Some(aws) = config.aws.clone() else {
+    if config.aws.is_none() {
         bail!("{} has no [aws]: nothing is read from AWS", path.display());
-    };
-    Ok(Ok((config, aws)))
+    }
+    Ok(Ok(config))
 }
 
 fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let config = match load(&args.config)? {
-        Ok((config, _)) => config,
+        Ok(config) => config,
         // 2 is for changes here, too, so a file that cannot be read is a failure.
         Err(_) => return Ok(ExitCode::from(EXIT_FAILED)),
     };
@@ -195,7 +195,7 @@ async fn wait(client: &Client, ticket: u64) -> anyhow::Result<AwsView> {
 
 fn sync_from_file(path: &Path, args: &SyncArgs) -> anyhow::Result<ExitCode> {
     let config = match load(path)? {
-        Ok((config, _)) => config,
+        Ok(config) => config,
         Err(code) => return Ok(code),
     };
     eprintln!("no edge runs; asking AWS for its next start …");
@@ -217,16 +217,25 @@ fn sync_from_file(path: &Path, args: &SyncArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn check_permissions(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let (config, aws) = match load(&args.config)? {
-        Ok(loaded) => loaded,
-        Err(code) => return Ok(code),
+    let config = match file::load(&args.config) {
+        Ok(loaded) => loaded.config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Ok(ExitCode::from(EXIT_INVALID_FILE));
+        }
     };
+    if config.aws.is_none() && config.dns.is_none() {
+        bail!(
+            "{} has neither [aws] nor [dns]: AWS is not asked",
+            args.config.display()
+        );
+    }
     if args.policy {
-        print_json(&aws::policy(&aws))?;
+        print_json(&aws::policy(&config))?;
         return Ok(ExitCode::from(EXIT_DONE));
     }
     eprintln!("trying every call once …");
-    let checked = block_on(async { Ok(aws::check(&aws, &config).await) })?;
+    let checked = block_on(async { Ok(aws::check(&config).await) })?;
     if args.json {
         print_json(&checked)?;
     } else {

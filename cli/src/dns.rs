@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -144,7 +145,7 @@ impl Desk {
             served,
             mode: args.mode.unwrap_or(dns.mode),
             adopt: args.adopt,
-            route53: Route53::open(config.aws.as_ref()).await?,
+            route53: Route53::open(config.aws.as_ref(), &Arc::default()).await?,
             dns,
         }))
     }

@@ -135,6 +135,7 @@ fn config(root: &Section<'_>, folder: &Path) -> Option<Config> {
         readiness.flatten().map(|listen| listen.port()),
         accelerators.as_deref(),
         root.gives(Table::Api.name()) || root.gives(Table::Aws.name()),
+        root.gives(Table::Aws.name()),
     );
     claims.check(root.report());
     Some(Config {

@@ -22,6 +22,7 @@ pub use self::aws::{Aws, AwsReach, AwsRole};
 pub use self::dns::{
     CONTINENTS, Dns, DnsMode, DnsRecord, FailoverRole, HostedZone, LATENCY_REGIONS, Location,
     Place, PopCheck, PopCheckProtocol, RecordValue, RoutingPolicy, is_country, is_state,
+    load_balancer_region,
 };
 
 /// Everything one file says.

@@ -76,6 +76,24 @@ pub enum EventKind {
         /// `reset`, `drain` or `keep`.
         fate: String,
     },
+    /// Somebody else changed what this PoP holds in DNS.
+    DnsDrift {
+        /// The zone.
+        zone: String,
+        /// The name.
+        name: String,
+        /// It has been put right.
+        corrected: bool,
+    },
+    /// Two writers keep changing one name in DNS: it is put right ever more seldom.
+    DnsFight {
+        /// The zone.
+        zone: String,
+        /// The name.
+        name: String,
+        /// How often somebody else has changed it.
+        flips: u32,
+    },
     /// What an operator should know, a sentence.
     Warning {
         /// The sentence.
@@ -93,6 +111,8 @@ impl EventKind {
             EventKind::Undrain { .. } => "undrain",
             EventKind::Reload { .. } => "reload",
             EventKind::Verdict { .. } => "verdict",
+            EventKind::DnsDrift { .. } => "dns_drift",
+            EventKind::DnsFight { .. } => "dns_fight",
             EventKind::Warning { .. } => "warning",
         }
     }

@@ -26,7 +26,9 @@ use self::route53::driver::{self, Applied};
 use self::route53::health_checks::CheckChange;
 use self::route53::ownership::Publisher;
 use self::route53::plan::{Action, Counts, FindingKind, Plan};
+use crate::aws::session::Calls;
 use crate::drains::rfc3339;
+use crate::event::EventKind;
 use crate::handle::ControlHandle;
 
 /// How often it is looked whether something else is served. Cheap: a comparison of two small structures.
@@ -108,7 +110,7 @@ pub async fn run(control: ControlHandle) {
                     .as_ref()
                     .is_none_or(|(before, at)| before != wish || at.elapsed() >= wish.dns.interval);
                 if is_due {
-                    publication.cycle(wish, control.dns_door()).await;
+                    publication.cycle(wish, &control).await;
                     last = Some((wish.clone(), Instant::now()));
                 }
             }
@@ -147,15 +149,20 @@ struct Publication {
     unused_since: HashMap<String, Instant>,
     view: DnsView,
     in_sync: JoinSet<Vec<String>>,
+    /// Names found changed by somebody else in this comparison.
+    drifted: Vec<String>,
 }
 
 impl Publication {
     /// Reads, plans, and writes what may be written.
-    async fn cycle(&mut self, wish: &Wish, door: &Door) {
+    async fn cycle(&mut self, wish: &Wish, control: &ControlHandle) {
+        let door = control.dns_door();
         self.view.zone = wish.dns.hosted_zone.to_string();
         self.view.owner.clone_from(&wish.dns.owner);
         self.view.mode = wish.dns.mode.as_str().to_owned();
-        let error = self.compare(wish).await.err();
+        let error = self.compare(wish, control).await.err();
+        // What is still here was not put right.
+        self.tell_drifts(control, |_| false);
         if let Some(error) = &error
             && self.view.error.as_ref() != Some(error)
         {
@@ -182,23 +189,29 @@ impl Publication {
         }
     }
 
-    async fn client(&mut self, aws: Option<&Aws>) -> Result<Arc<Client>, String> {
+    async fn client(
+        &mut self,
+        aws: Option<&Aws>,
+        calls: &Arc<Calls>,
+    ) -> Result<Arc<Client>, String> {
         if let Some((of, client)) = &self.client
             && of.as_ref() == aws
         {
             return Ok(Arc::clone(client));
         }
-        let opened = Client::open(aws).await.map_err(|error| error.to_string())?;
-        let opened = Arc::new(opened);
+        let opened = Client::open(aws, calls).await;
+        let opened = Arc::new(opened.map_err(|error| error.to_string())?);
         self.client = Some((aws.cloned(), Arc::clone(&opened)));
         Ok(opened)
     }
 
-    async fn compare(&mut self, wish: &Wish) -> Result<(), String> {
+    async fn compare(&mut self, wish: &Wish, control: &ControlHandle) -> Result<(), String> {
         let Wish {
             dns, us, served, ..
         } = wish;
-        let client = self.client(wish.aws.as_ref()).await?;
+        let client = self
+            .client(wish.aws.as_ref(), control.aws().calls())
+            .await?;
         let mut observed = driver::observe(&client, dns, us)
             .await
             .map_err(|error| error.to_string())?;
@@ -218,7 +231,7 @@ impl Publication {
         self.view.zone_id = Some(observed.zone.id.clone()).filter(|id| !id.is_empty());
         self.view.checked_at = Some(rfc3339(SystemTime::now()));
         self.show(&plan);
-        let plan = self.without_fights(plan, &desired, dns.interval);
+        let plan = self.without_fights(plan, &desired, dns.interval, control);
         let deletable = self.deletable(&plan);
         let has_checks = plan.checks.iter().any(|change| match change {
             CheckChange::Create { .. } | CheckChange::Update { .. } => true,
@@ -235,7 +248,20 @@ impl Publication {
         }
         let mut told = |line: &str| info!("DNS: {line}");
         let applied = driver::apply(&client, &plan, us, dns.mode, &deletable, &mut told).await;
+        let done: HashSet<&str> = applied.outcome.applied.iter().map(String::as_str).collect();
+        self.tell_drifts(control, |name| done.contains(name));
         self.after(&client, &plan, &desired, applied)
+    }
+
+    /// Each once, with whether it has been put right.
+    fn tell_drifts(&mut self, control: &ControlHandle, corrected: impl Fn(&str) -> bool) {
+        for name in self.drifted.drain(..) {
+            control.tell(EventKind::DnsDrift {
+                zone: self.view.zone.clone(),
+                corrected: corrected(&name),
+                name,
+            });
+        }
     }
 
     /// What the plan says, before any of it is done.
@@ -260,7 +286,13 @@ impl Publication {
     }
 
     /// The plan without names that somebody else keeps changing.
-    fn without_fights(&mut self, mut plan: Plan, desired: &Desired, interval: Duration) -> Plan {
+    fn without_fights(
+        &mut self,
+        mut plan: Plan,
+        desired: &Desired,
+        interval: Duration,
+        control: &ControlHandle,
+    ) -> Plan {
         let now = Instant::now();
         let differing: HashSet<&str> = plan.groups.iter().map(|g| g.name.as_str()).collect();
         for (name, sets) in &desired.groups {
@@ -274,6 +306,7 @@ impl Publication {
             match self.fights.differs(&group.name, &wished, interval, now) {
                 Verdict::Ours => true,
                 Verdict::Drift => {
+                    self.drifted.push(group.name.clone());
                     let name = &group.name;
                     warn!(name, "DNS: somebody else has changed what is ours; it is put right where the mode permits");
                     true
@@ -282,8 +315,18 @@ impl Publication {
             }
         });
         self.view.drifts = self.fights.drifts;
-        let fighting = self.fights.fighting(now).into_iter();
+        let fighting = self.fights.fighting(now);
+        for (name, flips) in &fighting {
+            if self.drifted.contains(name) {
+                control.tell(EventKind::DnsFight {
+                    zone: self.view.zone.clone(),
+                    name: name.clone(),
+                    flips: *flips,
+                });
+            }
+        }
         let fights: Vec<String> = fighting
+            .into_iter()
             .map(|(name, flips)| {
                 format!("{name} was changed by somebody else {flips} times: two writers hold it, and it is put right ever more seldom")
             })

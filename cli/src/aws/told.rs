@@ -82,6 +82,7 @@ fn notes(notes: &[Note], paint: Paint) -> String {
                 NoteKind::Unreachable => "unreachable",
                 NoteKind::NotWorthAConnection => "nothing healthy behind it",
                 NoteKind::NoListener => "no listener",
+                NoteKind::Renamed => "renamed",
             };
             let place = match endpoint {
                 Some((region, id)) => format!("{accelerator} {region} {id}"),
@@ -151,6 +152,7 @@ pub(super) fn checked(checked: &Checked, paint: Paint) -> String {
             Verdict::Allowed => ("allowed", Style::Good),
             Verdict::Denied => ("denied", Style::Bad),
             Verdict::Unknown => ("unknown", Style::Notice),
+            Verdict::Untried => ("not tried", Style::Faint),
         };
         let place = if permission.place.is_empty() {
             String::new()

@@ -47,7 +47,10 @@ pub(super) fn plan(plan: &Plan, args: &Common, paint: Paint) -> String {
     }
     for finding in &plan.findings {
         let style = match finding.kind {
-            FindingKind::Foreign | FindingKind::Invalid => Style::Bad,
+            FindingKind::Foreign
+            | FindingKind::Protected
+            | FindingKind::Quota
+            | FindingKind::Invalid => Style::Bad,
             FindingKind::Held | FindingKind::Adoptable | FindingKind::Withheld => Style::Notice,
             FindingKind::Note => Style::Faint,
         };

@@ -27,13 +27,15 @@ const MAX_SET_IDENTIFIER: usize = 128;
 /// What a Route 53 caller reference of 64 characters leaves for owner and PoP.
 const MAX_OWNER_AND_POP: usize = 34;
 
-/// `Some(None)` is a file without `[dns]`. `open` says whether accelerators may come from elsewhere than the file.
+/// `Some(None)` is a file without `[dns]`. `open` says whether accelerators may come from elsewhere than the file, `aws` whether AWS
+/// may be asked.
 pub(super) fn dns(
     root: &Section<'_>,
     pop: Option<&Pop>,
     readiness: Option<u16>,
     accelerators: Option<&[Accelerator]>,
     open: bool,
+    aws: bool,
 ) -> Option<Option<Dns>> {
     let section = root.child(Table::Dns)?;
     if !section.is_present() {
@@ -55,6 +57,7 @@ pub(super) fn dns(
         zone: hosted_zone.as_ref(),
         pop,
         readiness,
+        aws,
         accelerators: accelerators.filter(|_| !open),
     };
     let sections = section.children(Table::DnsRecord)?;

@@ -100,7 +100,7 @@ pub enum RecordValue {
     Alias {
         /// That name, lower case, without a trailing dot.
         name: String,
-        /// The hosted zone that it is in; `None` is the record's own.
+        /// The hosted zone that it is in; `None` is the record's own, or a load balancer's, which is found out.
         zone: Option<String>,
         /// Whether the record is healthy only while that name is.
         evaluate_target_health: bool,
@@ -212,6 +212,23 @@ pub enum PopCheckProtocol {
     Https,
 }
 
+/// The region in the name that AWS gave a load balancer: `x-1.REGION.elb.amazonaws.com` of application load balancers,
+/// `x-1.elb.REGION.amazonaws.com` of network load balancers. `None` for every other name.
+pub fn load_balancer_region(name: &str) -> Option<&str> {
+    let name = name.trim_end_matches('.');
+    let rest = name
+        .strip_suffix(".amazonaws.com")
+        .or_else(|| name.strip_suffix(".amazonaws.com.cn"))?;
+    let (rest, last) = rest.rsplit_once('.')?;
+    let (first, before) = rest.rsplit_once('.')?;
+    match (before, last) {
+        (region, "elb") | ("elb", region) if !first.is_empty() && region.contains('-') => {
+            Some(region)
+        }
+        (_, _) => None,
+    }
+}
+
 /// AWS regions that latency and geoproximity know (Route 53 API, `ResourceRecordSetRegion`).
 pub const LATENCY_REGIONS: [&str; 39] = [
     "af-south-1",
@@ -278,4 +295,28 @@ pub fn is_country(code: &str) -> bool {
 /// Whether geolocation knows the state of the United States.
 pub fn is_state(code: &str) -> bool {
     code.len() == 2 && STATES.split(' ').any(|known| known == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_balancers_name_says_its_region() {
+        for (name, region) in [
+            ("web-1.eu-central-1.elb.amazonaws.com", Some("eu-central-1")),
+            (
+                "dualstack.web-1.us-east-1.elb.amazonaws.com",
+                Some("us-east-1"),
+            ),
+            ("nlb-0a.elb.eu-west-1.amazonaws.com", Some("eu-west-1")),
+            ("web-1.cn-north-1.elb.amazonaws.com.cn", Some("cn-north-1")),
+            ("elb.amazonaws.com", None),
+            ("x.s3.eu-west-1.amazonaws.com", None),
+            ("web-1.elb.example.com", None),
+            ("app.example.com", None),
+        ] {
+            assert_eq!(load_balancer_region(name), region, "{name}");
+        }
+    }
 }

@@ -9,8 +9,10 @@ pub mod cost;
 pub mod desired;
 pub mod driver;
 pub mod health_checks;
+pub mod limits;
 pub mod model;
 pub mod ownership;
+pub(crate) mod permissions;
 pub mod plan;
 pub mod validate;
 

@@ -2,7 +2,7 @@
 
 use crate::model::{
     Accelerator, DnsRecord, FailoverRole, HostedZone, Pop, PopCheck, PopCheckProtocol, RecordValue,
-    RoutingPolicy,
+    RoutingPolicy, load_balancer_region,
 };
 use crate::units::AcceleratorName;
 
@@ -27,6 +27,8 @@ pub(super) struct Around<'a> {
     pub(super) zone: Option<&'a HostedZone>,
     pub(super) pop: Option<&'a Pop>,
     pub(super) readiness: Option<u16>,
+    /// Whether there is an `[aws]`, which finds out what load balancers are.
+    pub(super) aws: bool,
     /// `None` when others than the file's may come.
     pub(super) accelerators: Option<&'a [Accelerator]>,
 }
@@ -113,7 +115,9 @@ fn value(section: &Section<'_>, around: &Around<'_>) -> Option<RecordValue> {
             Some(RecordValue::Pop)
         }
         (None, None, Some(name)) => {
-            if zone.is_none() {
+            if zone.is_none() && load_balancer_region(&name).is_some() {
+                zone_is_found(section, &name, around);
+            } else if zone.is_none() {
                 in_zone(section, "alias", &name, around.zone);
             }
             if section.gives("ttl") {
@@ -145,6 +149,17 @@ fn value(section: &Section<'_>, around: &Around<'_>) -> Option<RecordValue> {
             );
             None
         }
+    }
+}
+
+/// A load balancer's hosted zone need not be written where AWS may be asked for it.
+fn zone_is_found(section: &Section<'_>, name: &str, around: &Around<'_>) {
+    if !around.aws {
+        section.error(
+            "alias",
+            format!("the hosted zone of the load balancer {name} is not known"),
+            "write its CanonicalHostedZoneId in alias_zone, or add [aws], which finds it out",
+        );
     }
 }
 

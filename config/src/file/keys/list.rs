@@ -88,7 +88,7 @@ pub const KEYS: &[Key] = &[
     key(Table::DnsRecord, "accelerator", "name", Absent("none"), "Gives the addresses of this accelerator; `[pop] addresses` where it listens on every address."),
     key(Table::DnsRecord, "addresses", "`\"pop\"`", Absent("none"), "Gives `[pop] addresses`."),
     key(Table::DnsRecord, "alias", "name", Absent("none"), "Gives what this name gives: one of the zone, or a load balancer's."),
-    key(Table::DnsRecord, "alias_zone", "id", Absent("the record's own"), "The hosted zone that `alias` is in; a load balancer's `CanonicalHostedZoneId`."),
+    key(Table::DnsRecord, "alias_zone", "id", Absent("the record's own"), "The hosted zone that `alias` is in; a load balancer's is found out where there is an `[aws]`."),
     key(Table::DnsRecord, "evaluate_target_health", "boolean", Value("false"), "Whether the alias is healthy only while what it names is."),
     key(Table::DnsRecord, "ttl", "seconds, 1 to 604800", Value("60"), "How long resolvers may keep it."),
 

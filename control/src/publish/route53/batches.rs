@@ -147,7 +147,7 @@ fn ops(change: &Change, mode: DnsMode) -> Vec<Op> {
 }
 
 /// An upsert changes neither policy nor whether it is an alias.
-fn can_upsert(old: &RecordSet, new: &RecordSet) -> bool {
+pub(super) fn can_upsert(old: &RecordSet, new: &RecordSet) -> bool {
     let is_alias = |set: &RecordSet| matches!(set.data, Data::Alias { .. });
     is_alias(old) == is_alias(new) && old.routing.policy() == new.routing.policy()
 }

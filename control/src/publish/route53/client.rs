@@ -1,24 +1,31 @@
 //! Route 53 over the AWS SDK: reads zones, sets and checks into our model, writes requests out of it. Decides nothing. Reads are
 //! tried again by the session; a request that changes something is sent once, and what came of it is told.
 
+mod limits;
 mod wire;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_route53::Client as Sdk;
 use aws_sdk_route53::types::{
     ChangeBatch, ChangeStatus, ResettableElementName, RrType, Tag, TagResourceType,
 };
+use aws_sdk_route53::{Client as Sdk, config};
 use portolan_config::model::{Aws, AwsReach, DnsMode, HostedZone};
 use thiserror::Error;
 
 use super::Zone;
 use super::apply::Answer;
 use super::batches::Batch;
+use super::desired::LoadBalancers;
 use super::health_checks::{CheckConfig, CurrentCheck};
-use super::model::{RecordSet, name as our_name};
+use super::model::{Kind, RecordSet, name as our_name};
 use super::ownership::Publisher;
-use crate::aws::session::{Account, Call, CallError, ErrorClass, Fault, Service, Session, Timings};
+use crate::aws::alias_zones;
+use crate::aws::session::{
+    Account, Call, CallError, Calls, ErrorClass, Fault, Service, Session, Timings, WholeXml,
+};
 
 /// Route 53's largest page of record sets.
 const PAGE: i32 = 300;
@@ -48,20 +55,26 @@ pub enum ReadError {
         ids: Vec<String>,
     },
     /// It does not end.
-    #[error("the zone has more than {MAX_PAGES} pages of record sets")]
+    #[error("the zone has more than {MAX_PAGES} pages of record sets, or they lead in circles")]
     Endless,
+    /// An answer that cannot be all of it.
+    #[error("Route 53's answer is not the whole zone: {0}; nothing is concluded from it")]
+    Partial(&'static str),
 }
 
 /// A client of one account.
 pub struct Client {
+    aws: Aws,
     read: Session,
     write: Session,
     sdk: Sdk,
+    /// Zones of load balancers that were found: they keep them for life.
+    known_zones: Mutex<BTreeMap<String, String>>,
 }
 
 impl Client {
     /// By `[aws]`, or by the environment alone; asks nobody yet.
-    pub async fn open(aws: Option<&Aws>) -> Result<Self, CallError> {
+    pub async fn open(aws: Option<&Aws>, calls: &Arc<Calls>) -> Result<Self, CallError> {
         let aws = aws.cloned().unwrap_or_else(environment);
         let once = Timings {
             attempts: 1,
@@ -69,15 +82,32 @@ impl Client {
             attempt: Duration::from_secs(30),
             ..Timings::default()
         };
-        let read = Session::open(&aws).await;
-        believe(&read, &aws).await?;
+        let read = Session::open(&aws).await.counting(calls.clone());
         let write = Session::open_with(&aws, once).await;
+        let write = write.counting(calls.clone());
         let config = read.config(&call("GetHostedZone")).await?;
+        let config = config::Builder::from(&config).interceptor(WholeXml);
         Ok(Self {
+            aws,
             read,
             write,
-            sdk: Sdk::new(&config),
+            sdk: Sdk::from_conf(config.build()),
+            known_zones: Mutex::default(),
         })
+    }
+
+    /// Another account than the one that is believed has zones of the same names: nothing is asked of it. Credentials may change at
+    /// any time, so this is asked before every comparison.
+    pub async fn believe(&self) -> Result<(), CallError> {
+        believe(&self.read, &self.aws).await
+    }
+
+    /// Asks once: what is only good to know is not waited for.
+    async fn once<T, F>(&self, call: &Call<'_>, ask: impl Fn() -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        self.write.call(call, ask).await
     }
 
     /// Finds the zone.
@@ -134,6 +164,33 @@ impl Client {
         }
     }
 
+    /// The hosted zones of load balancers, each asked for until it is found.
+    pub async fn load_balancers(&self, names: &BTreeSet<String>) -> LoadBalancers {
+        let known = || {
+            self.known_zones
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let open: BTreeSet<String> = {
+            let known = known();
+            names
+                .iter()
+                .filter(|n| !known.contains_key(*n))
+                .cloned()
+                .collect()
+        };
+        let mut found = alias_zones::zones(&self.read, &self.aws, &open).await;
+        let mut known = known();
+        for (name, zone) in &found {
+            if let Ok(zone) = zone {
+                known.insert(name.clone(), zone.clone());
+            }
+        }
+        let before = names.difference(&open);
+        found.extend(before.filter_map(|name| Some((name.clone(), Ok(known.get(name)?.clone())))));
+        found
+    }
+
     /// All record sets of a zone.
     pub async fn sets(&self, zone: &Zone) -> Result<Vec<RecordSet>, ReadError> {
         let mut sets = Vec::new();
@@ -153,16 +210,24 @@ impl Client {
             };
             let page = self.read.call(&call("ListResourceRecordSets"), ask).await?;
             sets.extend(page.resource_record_sets().iter().map(wire::read_set));
-            match (page.is_truncated(), page.next_record_name()) {
-                (true, Some(name)) => {
-                    next = Some((
-                        name.to_owned(),
-                        page.next_record_type().cloned(),
-                        page.next_record_identifier().map(str::to_owned),
-                    ));
-                }
-                (_, _) => return Ok(sets),
+            if !page.is_truncated() {
+                return match is_whole(zone, &sets) {
+                    true => Ok(sets),
+                    false => Err(ReadError::Partial("it has no SOA")),
+                };
             }
+            let Some(name) = page.next_record_name() else {
+                return Err(ReadError::Partial("it ends in the middle of the list"));
+            };
+            let after = Some((
+                name.to_owned(),
+                page.next_record_type().cloned(),
+                page.next_record_identifier().map(str::to_owned),
+            ));
+            if after == next {
+                return Err(ReadError::Endless);
+            }
+            next = after;
         }
         Err(ReadError::Endless)
     }
@@ -180,10 +245,19 @@ impl Client {
             let ours = page.health_checks().iter();
             let ours = ours.filter(|check| check.caller_reference().starts_with(prefix));
             checks.extend(ours.map(wire::read_check));
-            match page.next_marker().filter(|_| page.is_truncated()) {
-                Some(next) => marker = Some(next.to_owned()),
-                None => return Ok(checks),
+            if !page.is_truncated() {
+                return Ok(checks);
             }
+            let after = page.next_marker().map(str::to_owned);
+            if after.is_none() {
+                return Err(ReadError::Partial(
+                    "the list of health checks ends in the middle",
+                ));
+            }
+            if after == marker {
+                return Err(ReadError::Endless);
+            }
+            marker = after;
         }
         Err(ReadError::Endless)
     }
@@ -220,7 +294,7 @@ impl Client {
             Ok(changes) => changes,
             Err(error) => return Answer::Refused(error.to_string()),
         };
-        let messages = std::sync::Mutex::new(Vec::new());
+        let messages = Mutex::new(Vec::new());
         let ask = || async {
             let asked = self.sdk.change_resource_record_sets();
             let asked = asked.hosted_zone_id(&zone.id).change_batch(changes.clone());
@@ -354,7 +428,14 @@ impl Client {
     }
 }
 
-/// Another account than the one that is believed has zones of the same names: nothing is asked of it.
+/// A zone without its own SOA is none: whoever answered so answered something else.
+fn is_whole(zone: &Zone, sets: &[RecordSet]) -> bool {
+    let is_soa = |set: &RecordSet| {
+        set.key.name == zone.name && set.key.kind == Kind::Other("SOA".to_owned())
+    };
+    sets.iter().any(is_soa)
+}
+
 async fn believe(session: &Session, aws: &Aws) -> Result<(), CallError> {
     let Some(believed) = &aws.account_id else {
         return Ok(());
@@ -363,7 +444,9 @@ async fn believe(session: &Session, aws: &Aws) -> Result<(), CallError> {
         service: Service::Sts,
         ..call("GetCallerIdentity")
     };
-    let sts = aws_sdk_sts::Client::new(&session.config(&call).await?);
+    let config = session.config(&call).await?;
+    let config = aws_sdk_sts::config::Builder::from(&config).interceptor(WholeXml);
+    let sts = aws_sdk_sts::Client::from_conf(config.build());
     let ask = || async { Ok(sts.get_caller_identity().send().await?) };
     let answer = session.call(&call, ask).await?;
     let found = answer.account().unwrap_or("none");
@@ -412,7 +495,7 @@ fn call(operation: &'static str) -> Call<'static> {
 }
 
 /// Without `[aws]`: what the SDK finds by itself, asked no faster than an account shared with others bears.
-fn environment() -> Aws {
+pub(crate) fn environment() -> Aws {
     Aws {
         import: false,
         regions: Vec::new(),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use portolan_config::model::{
     Dns, DnsRecord, FailoverRole, Location, Place, PopCheck, RecordValue, RoutingPolicy,
+    load_balancer_region,
 };
 
 use super::health_checks::CheckConfig;
@@ -34,6 +35,20 @@ pub struct Desired {
     pub notes: BTreeMap<String, String>,
 }
 
+/// What each load balancer's name that a record is an alias of came to: its hosted zone, or why that is not known.
+pub type LoadBalancers = BTreeMap<String, Result<String, String>>;
+
+/// Names of load balancers whose hosted zones have to be found out.
+pub fn load_balancers(dns: &Dns) -> BTreeSet<String> {
+    let names = dns.records.iter().filter_map(|record| match &record.value {
+        RecordValue::Alias {
+            name, zone: None, ..
+        } => load_balancer_region(name).map(|_| name.clone()),
+        RecordValue::Alias { .. } | RecordValue::Accelerator(_) | RecordValue::Pop => None,
+    });
+    names.collect()
+}
+
 /// `zone` is the id of the hosted zone, `others` what it holds that is not ours: aliases may name that.
 pub fn desired(
     dns: &Dns,
@@ -41,11 +56,13 @@ pub fn desired(
     served: &Served,
     zone: &str,
     others: &[&RecordSet],
+    load_balancers: &LoadBalancers,
 ) -> Desired {
     let mut making = Making {
         us,
         served,
         zone,
+        load_balancers,
         desired: Desired::default(),
     };
     for record in &dns.records {
@@ -70,6 +87,7 @@ struct Making<'a> {
     us: &'a Publisher,
     served: &'a Served,
     zone: &'a str,
+    load_balancers: &'a LoadBalancers,
     desired: Desired,
 }
 
@@ -198,6 +216,7 @@ impl Making<'_> {
     fn aliases(&mut self, dns: &Dns, others: &[&RecordSet]) {
         let is_alias = |r: &&DnsRecord| matches!(r.value, RecordValue::Alias { .. });
         let mut open: Vec<&DnsRecord> = dns.records.iter().filter(is_alias).collect();
+        open.retain(|record| self.its_zone_is_known(record));
         loop {
             let before = open.len();
             open.retain(|record| !self.alias(record, others));
@@ -217,6 +236,27 @@ impl Making<'_> {
         }
     }
 
+    /// Holds an alias to a load balancer whose zone is not known.
+    fn its_zone_is_known(&mut self, record: &DnsRecord) -> bool {
+        let RecordValue::Alias {
+            name, zone: None, ..
+        } = &record.value
+        else {
+            return true;
+        };
+        if load_balancer_region(name).is_none() {
+            return true;
+        }
+        let why = match self.load_balancers.get(name) {
+            Some(Ok(_)) => return true,
+            Some(Err(why)) => why.as_str(),
+            None => "it was not asked for",
+        };
+        let why = format!("the hosted zone of the load balancer {name} is not known: {why}");
+        self.hold(record, why);
+        false
+    }
+
     /// Whether it could be made.
     fn alias(&mut self, record: &DnsRecord, others: &[&RecordSet]) -> bool {
         let RecordValue::Alias {
@@ -227,6 +267,8 @@ impl Making<'_> {
         else {
             return true;
         };
+        let found = self.load_balancers.get(target);
+        let zone = zone.as_ref().or_else(|| found?.as_ref().ok());
         let kinds = match zone {
             Some(zone) if zone != self.zone => BTreeSet::from([Kind::A, Kind::Aaaa]),
             Some(_) | None => self.kinds_under(target, others),
@@ -236,7 +278,7 @@ impl Making<'_> {
         }
         for kind in kinds {
             let data = Data::Alias {
-                zone: zone.clone().unwrap_or_else(|| self.zone.to_owned()),
+                zone: zone.map_or(self.zone, String::as_str).to_owned(),
                 name: target.clone(),
                 evaluate_target_health: *evaluate_target_health,
             };

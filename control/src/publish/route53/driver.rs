@@ -11,8 +11,9 @@ use super::Zone;
 use super::apply::{Answer, Apply, Outcome, Step};
 use super::batches::batches;
 use super::client::{Client, ReadError};
-use super::desired::{Desired, Served, desired};
+use super::desired::{Desired, LoadBalancers, Served, desired, load_balancers};
 use super::health_checks::{CheckChange, CheckConfig, CurrentCheck, caller_reference, prefix};
+use super::limits::Limits;
 use super::model::RecordSet;
 use super::ownership::{Holder, Ownership, Publisher};
 use super::plan::{Inputs, Plan, plan};
@@ -40,10 +41,15 @@ pub struct Observed {
     pub sets: Vec<RecordSet>,
     /// The health checks that are ours.
     pub checks: Vec<CurrentCheck>,
+    /// Where the load balancers are that records are aliases of.
+    pub load_balancers: LoadBalancers,
+    /// Quotas and protections.
+    pub limits: Limits,
 }
 
 /// Reads the zone and our checks. A zone that is not there is none to read where the file asks for it to be made.
 pub async fn observe(client: &Client, dns: &Dns, us: &Publisher) -> Result<Observed, ReadError> {
+    client.believe().await?;
     let zone = match (client.zone(&dns.hosted_zone).await, &dns.hosted_zone) {
         (Ok(zone), _) => zone,
         (Err(ReadError::NoZone(_)), HostedZone::Name(name)) if dns.create_zone => {
@@ -55,17 +61,22 @@ pub async fn observe(client: &Client, dns: &Dns, us: &Publisher) -> Result<Obser
                 new_zone: true,
                 sets: Vec::new(),
                 checks: Vec::new(),
+                load_balancers: client.load_balancers(&load_balancers(dns)).await,
+                limits: Limits::default(),
             });
         }
         (Err(error), _) => return Err(error),
     };
     let sets = client.sets(&zone).await?;
     let checks = client.checks(&prefix(us, &zone.id)).await?;
+    let limits = client.limits(&zone).await;
     Ok(Observed {
+        limits,
         zone,
         new_zone: false,
         sets,
         checks,
+        load_balancers: client.load_balancers(&load_balancers(dns)).await,
     })
 }
 
@@ -83,13 +94,15 @@ pub fn plan_for(
         new_zone,
         sets,
         checks,
+        load_balancers,
+        limits,
     } = observed;
     let ownership = Ownership::read(us, sets);
     let others = sets
         .iter()
         .filter(|set| ownership.holder(set) != Holder::Us);
     let others: Vec<&RecordSet> = others.collect();
-    let desired = desired(dns, us, served, &zone.id, &others);
+    let desired = desired(dns, us, served, &zone.id, &others, load_balancers);
     let plan = plan(Inputs {
         zone,
         new_zone: *new_zone,
@@ -99,6 +112,7 @@ pub fn plan_for(
         checks,
         mode,
         adopt,
+        limits,
     });
     (desired, plan)
 }

@@ -207,8 +207,13 @@ pub struct Matched {
     pub left: Vec<(String, CheckConfig)>,
 }
 
-/// Finds the checks that are wished for among ours: equal ones first, then ones that can become it.
-pub fn match_checks(wished: &BTreeSet<CheckConfig>, current: &[CurrentCheck]) -> Matched {
+/// Finds the checks that are wished for among ours: equal ones first, then ones that can become it. What stays as it is may rest on
+/// those in `pinned`: they become nothing else.
+pub fn match_checks(
+    wished: &BTreeSet<CheckConfig>,
+    current: &[CurrentCheck],
+    pinned: &HashSet<&str>,
+) -> Matched {
     let mut matched = Matched::default();
     let mut free: Vec<&CurrentCheck> = current.iter().filter(|check| !check.linked).collect();
     // In the order of their ids, so that every reading of the same answers gives the same plan.
@@ -225,7 +230,9 @@ pub fn match_checks(wished: &BTreeSet<CheckConfig>, current: &[CurrentCheck]) ->
         }
     }
     for wish in open {
-        let fits = |check: &&CurrentCheck| check.config.fixed() == wish.fixed();
+        let fits = |check: &&CurrentCheck| {
+            check.config.fixed() == wish.fixed() && !pinned.contains(check.id.as_str())
+        };
         if let Some(at) = free.iter().position(fits) {
             let check = free.remove(at);
             let change = CheckChange::Update {

@@ -17,8 +17,9 @@ use super::batches;
 use super::cost::Cost;
 use super::desired::Desired;
 use super::health_checks::{CheckChange, CheckConfig, CurrentCheck, Matched, match_checks};
+use super::limits::Limits;
 use super::model::{CheckRef, Key, RecordSet, hash};
-use super::ownership::{Holder, Ownership, Publisher};
+use super::ownership::{Holder, Ownership, Publisher, group};
 use super::validate::{Prospect, by_group};
 
 /// Below so many record sets of ours a share of them says nothing.
@@ -46,6 +47,8 @@ pub struct Inputs<'a> {
     pub mode: DnsMode,
     /// Whether unmarked sets, and those of PoPs of the same owner, are taken over.
     pub adopt: bool,
+    /// Quotas and protections.
+    pub limits: &'a Limits,
 }
 
 /// What would be changed, and what an operator should know.
@@ -95,10 +98,11 @@ pub fn plan(inputs: Inputs<'_>) -> Plan {
         checks,
         mode,
         adopt,
+        limits,
     } = inputs;
     let wished: BTreeSet<CheckConfig> = desired.checks.values().cloned().collect();
-    let matched = match_checks(&wished, checks);
     let ownership = Ownership::read(us, current);
+    let matched = match_checks(&wished, checks, &pinned(desired, current, &ownership));
     let Assessed {
         mut groups,
         mut findings,
@@ -106,12 +110,15 @@ pub fn plan(inputs: Inputs<'_>) -> Plan {
     } = assess(&inputs, &ownership, &matched);
     findings.extend(overridden(checks));
     permit(&mut groups, mode, &mut findings);
+    limits.spare_protected(&mut groups, &mut findings);
     refuse_invalid(zone, current, &mut groups, &mut findings);
     groups.retain(|_, changes| !changes.is_empty());
 
-    let planned = in_order(groups);
+    let mut planned = in_order(groups);
+    limits.fit(&mut planned, &mut findings);
     let used = used_checks(desired, &planned, &in_place, &matched);
     let check_changes = permitted_checks(&matched, &used, current, mode);
+    limits.tell(&check_changes, &mut findings);
     let counts = Counts::of(&planned, current, &ownership);
     let after = current.len() + counts.create - counts.delete;
     let ours = desired.groups.values().flatten();
@@ -148,6 +155,23 @@ impl Plan {
 
 type Groups = BTreeMap<String, Vec<Change>>;
 
+/// Checks that sets refer to which stay as they are: those of others, and those of names that are held.
+fn pinned<'a>(
+    desired: &Desired,
+    current: &'a [RecordSet],
+    ownership: &Ownership<'_>,
+) -> HashSet<&'a str> {
+    let stays = |set: &&RecordSet| {
+        ownership.holder(set) != Holder::Us || desired.held.contains_key(&group(&set.key))
+    };
+    let staying = current.iter().filter(stays);
+    let checks = staying.filter_map(|set| match set.health_check.as_ref()? {
+        CheckRef::Id(id) => Some(id.as_str()),
+        CheckRef::Planned(_) => None,
+    });
+    checks.collect()
+}
+
 fn overridden(checks: &[CurrentCheck]) -> impl Iterator<Item = Finding> + '_ {
     let found = checks
         .iter()
@@ -161,15 +185,19 @@ fn overridden(checks: &[CurrentCheck]) -> impl Iterator<Item = Finding> + '_ {
 
 /// Takes out what the mode does not permit.
 fn permit(groups: &mut Groups, mode: DnsMode, findings: &mut Vec<Finding>) {
-    let permitted = |action: Action| match (mode, action) {
+    let permitted = |change: &Change| match (mode, change.action) {
         (DnsMode::Observe | DnsMode::Sync, _) => true,
         (DnsMode::CreateOnly | DnsMode::UpsertOnly, Action::Create) => true,
-        (DnsMode::UpsertOnly, Action::Update) => true,
+        // What cannot be upserted would have to be deleted first.
+        (DnsMode::UpsertOnly, Action::Update) => {
+            let sets = change.old.as_ref().zip(change.new.as_ref());
+            sets.is_some_and(|(old, new)| batches::can_upsert(old, new))
+        }
         (DnsMode::CreateOnly, Action::Update) | (_, Action::Delete) => false,
     };
     for (name, changes) in groups {
         let before = changes.len();
-        changes.retain(|change| permitted(change.action));
+        changes.retain(permitted);
         let withheld = before - changes.len();
         if withheld > 0 {
             findings.push(Finding {

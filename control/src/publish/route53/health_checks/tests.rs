@@ -44,7 +44,7 @@ fn an_equal_check_is_taken_as_it_is() {
         there("a", http("203.0.113.1")),
         there("b", http("2001:db8::1")),
     ];
-    let matched = match_checks(&wished, &current);
+    let matched = match_checks(&wished, &current, &HashSet::new());
     assert!(matched.changes(&wished, &HashSet::new()).is_empty());
     assert_eq!(
         matched.reference(&http("203.0.113.1")),
@@ -59,7 +59,7 @@ fn what_can_change_is_changed_and_what_cannot_is_replaced() {
     slower.threshold = 5;
     let current = [there("a", old.clone())];
     let wished = wishes(&[slower.clone()]);
-    let matched = match_checks(&wished, &current);
+    let matched = match_checks(&wished, &current, &HashSet::new());
     assert_eq!(
         matched.changes(&wished, &HashSet::from(["a"])),
         [CheckChange::Update {
@@ -73,7 +73,7 @@ fn what_can_change_is_changed_and_what_cannot_is_replaced() {
     let mut fast = old.clone();
     fast.interval = 10;
     let wished = wishes(&[fast.clone()]);
-    let matched = match_checks(&wished, &current);
+    let matched = match_checks(&wished, &current, &HashSet::new());
     assert!(matches!(matched.reference(&fast), CheckRef::Planned(_)));
     let create = CheckChange::Create {
         config: fast.clone(),
@@ -91,10 +91,23 @@ fn what_can_change_is_changed_and_what_cannot_is_replaced() {
 }
 
 #[test]
+fn what_stays_keeps_its_check() {
+    let current = [there("a", http("203.0.113.1"))];
+    let mut other = http("203.0.113.1");
+    other.path = Some("/other".into());
+    let wished = wishes(&[other.clone()]);
+    let pinned = match_checks(&wished, &current, &HashSet::from(["a"]));
+    assert!(matches!(pinned.reference(&other), CheckRef::Planned(_)));
+    let same = wishes(&[http("203.0.113.1")]);
+    let shared = match_checks(&same, &current, &HashSet::from(["a"]));
+    assert!(shared.changes(&same, &HashSet::from(["a"])).is_empty());
+}
+
+#[test]
 fn checks_of_other_services_are_left_alone() {
     let mut linked = there("a", http("203.0.113.1"));
     linked.linked = true;
-    let matched = match_checks(&BTreeSet::new(), &[linked]);
+    let matched = match_checks(&BTreeSet::new(), &[linked], &HashSet::new());
     assert!(
         matched
             .changes(&BTreeSet::new(), &HashSet::new())

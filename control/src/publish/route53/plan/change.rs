@@ -141,6 +141,10 @@ impl Counts {
 pub enum FindingKind {
     /// Another one holds it.
     Foreign,
+    /// Somebody has protected it in Route 53.
+    Protected,
+    /// Zone or account are full.
+    Quota,
     /// Route 53 would refuse it.
     Invalid,
     /// Not known well enough: left as it is.

@@ -1,10 +1,12 @@
 //! From any zone and any file: what a plan makes of a zone needs no further plan, and nothing without our mark is ever in a delete.
 
-use portolan_config::model::{DnsRecord, FailoverRole, Location, RecordValue, RoutingPolicy};
+use portolan_config::model::{
+    DnsRecord, FailoverRole, Location, PopCheck, RecordValue, RoutingPolicy,
+};
 use proptest::prelude::*;
 
 use super::super::model::{Data, Kind, Routing};
-use super::tests::{World, publisher, record};
+use super::tests::{World, check, publisher, record};
 use super::*;
 
 const NAMES: [&str; 4] = ["app", "www", "*", "api"];
@@ -40,14 +42,16 @@ fn records() -> impl Strategy<Value = Vec<DnsRecord>> {
         policy(),
         1..3u32,
         proptest::option::weighted(0.2, alias),
+        proptest::option::weighted(0.3, 1..3u16),
     );
     proptest::collection::vec(one, 0..4).prop_map(|given| {
         let mut seen = BTreeSet::new();
         let made = given
             .into_iter()
-            .map(|(name, accelerator, policy, ttl, alias)| {
+            .map(|(name, accelerator, policy, ttl, alias, port)| {
                 let mut made = record(&name, &accelerator, policy);
                 made.ttl = ttl * 30;
+                made.health_check = port.map(|port| PopCheck { port, ..check() });
                 if let Some(alias) = alias {
                     made.value = alias;
                 }

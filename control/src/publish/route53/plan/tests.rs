@@ -10,8 +10,9 @@ use portolan_config::model::{
 use portolan_config::units::AcceleratorName;
 
 use super::super::batches::{Batch, Op, Verb};
-use super::super::desired::{Served, desired};
+use super::super::desired::{LoadBalancers, Served, desired};
 use super::super::health_checks::{caller_reference, match_checks};
+use super::super::limits::Quota;
 use super::super::model::{Data, Kind, Routing};
 use super::*;
 
@@ -24,6 +25,8 @@ pub(super) struct World {
     pub(super) current: Vec<RecordSet>,
     pub(super) checks: Vec<CurrentCheck>,
     pub(super) adopt: bool,
+    pub(super) load_balancers: LoadBalancers,
+    pub(super) limits: Limits,
 }
 
 impl World {
@@ -57,6 +60,8 @@ impl World {
             current: Vec::new(),
             checks: Vec::new(),
             adopt: false,
+            load_balancers: LoadBalancers::new(),
+            limits: Limits::default(),
         }
     }
 
@@ -66,7 +71,14 @@ impl World {
         let others: Vec<&RecordSet> = others
             .filter(|set| ownership.holder(set) != Holder::Us)
             .collect();
-        desired(&self.dns, &self.us, &self.served, &self.zone.id, &others)
+        desired(
+            &self.dns,
+            &self.us,
+            &self.served,
+            &self.zone.id,
+            &others,
+            &self.load_balancers,
+        )
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -79,6 +91,7 @@ impl World {
             checks: &self.checks,
             mode: self.dns.mode,
             adopt: self.adopt,
+            limits: &self.limits,
         })
     }
 
@@ -190,7 +203,7 @@ fn latency() -> RoutingPolicy {
     RoutingPolicy::Latency("eu-central-1".into())
 }
 
-fn check() -> PopCheck {
+pub(super) fn check() -> PopCheck {
     PopCheck {
         protocol: PopCheckProtocol::Http,
         port: 8088,
@@ -529,7 +542,135 @@ fn health_checks_come_first_and_go_last() {
     world.converge();
     assert!(world.checks.is_empty());
     let wished = BTreeSet::new();
-    assert!(match_checks(&wished, &world.checks).left.is_empty());
+    assert!(
+        match_checks(&wished, &world.checks, &HashSet::new())
+            .left
+            .is_empty()
+    );
+}
+
+#[test]
+fn what_is_protected_is_told_and_holds_up_nothing_else() {
+    let mut world = World::new(vec![
+        record("a.example.com", "one", RoutingPolicy::Simple),
+        record("b.example.com", "one", RoutingPolicy::Simple),
+    ]);
+    let protect = |name: &str| BTreeSet::from([(name.to_owned(), Kind::A)]);
+    world.limits.protected = protect("a.example.com");
+    let plan = world.converge();
+    assert_eq!(plan.groups.len(), 1);
+    assert_eq!(plan.groups[0].name, "b.example.com");
+    assert_eq!(kinds(&plan), [FindingKind::Protected]);
+    world.dns.records.clear();
+    world.limits.protected = protect("b.example.com");
+    assert!(world.plan().is_empty(), "nor deleted");
+}
+
+#[test]
+fn quotas_are_told_and_kept() {
+    let named = |n: usize| record(&format!("r{n}.example.com"), "one", RoutingPolicy::Simple);
+    let mut world = World::new((0..5).map(named).collect());
+    let quota = |most, there| Some(Quota { most, there });
+    world.limits.records = quota(7, 2);
+    let plan = world.plan();
+    assert_eq!(plan.counts.create, 4, "two names of two sets each fit");
+    assert_eq!(kinds(&plan), [FindingKind::Quota]);
+    assert!(
+        plan.findings[0]
+            .what
+            .contains("3 names are left out, from r2.example.com")
+    );
+    world.limits.records = quota(12, 2);
+    let plan = world.plan();
+    assert_eq!(
+        (plan.counts.create, kinds(&plan)),
+        (10, vec![FindingKind::Note])
+    );
+    world.limits.records = quota(10_000, 2);
+    assert!(world.plan().findings.is_empty());
+
+    world.dns.records = app("everywhere", RoutingPolicy::Weighted(85));
+    world.dns.records[0].health_check = Some(check());
+    world.limits.checks = quota(200, 199);
+    assert_eq!(kinds(&world.plan()), [FindingKind::Quota]);
+}
+
+#[test]
+fn an_alias_to_a_load_balancer_waits_for_its_zone_and_stays_when_it_cannot_be_asked() {
+    let name = "web-1.eu-central-1.elb.amazonaws.com";
+    let mut world = World::new(vec![DnsRecord {
+        value: RecordValue::Alias {
+            name: name.into(),
+            zone: None,
+            evaluate_target_health: true,
+        },
+        ..record("lb.example.com", "", RoutingPolicy::Simple)
+    }]);
+    let unknown = world.plan();
+    assert_eq!(kinds(&unknown), [FindingKind::Held]);
+    assert!(unknown.is_empty());
+    let zone = "Z215JYRZR1TBD5".to_owned();
+    world.load_balancers = [(name.to_owned(), Ok(zone.clone()))].into();
+    world.converge();
+    for kind in [Kind::A, Kind::Aaaa] {
+        let expected = Data::Alias {
+            zone: zone.clone(),
+            name: name.into(),
+            evaluate_target_health: true,
+        };
+        assert_eq!(world.find("lb.example.com", kind)[0].data, expected);
+    }
+    world.load_balancers = [(name.to_owned(), Err("denied".to_owned()))].into();
+    let plan = world.plan();
+    assert!(plan.is_empty() && kinds(&plan) == [FindingKind::Held]);
+}
+
+#[test]
+fn a_name_that_is_left_as_it_is_keeps_its_check() {
+    let checked = |name: &str, accelerator: &str, path: &str| {
+        let mut record = record(name, accelerator, RoutingPolicy::Weighted(85));
+        record.health_check = Some(PopCheck {
+            path: path.into(),
+            ..check()
+        });
+        record
+    };
+    let mut world = World::new(vec![checked("a.example.com", "one", "/a")]);
+    world.converge();
+    let before = (world.current.clone(), world.checks.clone());
+    world.served.accelerators.remove("one");
+    assert!(world.plan().is_empty(), "its accelerator is not known");
+    world
+        .dns
+        .records
+        .push(checked("b.example.com", "shop", "/b"));
+    let plan = world.converge();
+    assert!(
+        plan.checks
+            .iter()
+            .all(|change| matches!(change, CheckChange::Create { .. })),
+        "{:?}",
+        plan.checks
+    );
+    assert_eq!(world.checks[..before.1.len()], before.1);
+    assert!(before.0.iter().all(|set| world.current.contains(set)));
+}
+
+#[test]
+fn another_owner_or_pop_name_takes_nothing_away() {
+    let named = |n: usize| record(&format!("r{n}.example.com"), "one", RoutingPolicy::Simple);
+    let mut world = World::new((0..5).map(named).chain(app("shop", latency())).collect());
+    world.converge();
+    let before = world.current.clone();
+    for us in [publisher("edge", "fra2"), publisher("other", "fra1")] {
+        world.us = us;
+        let plan = world.plan();
+        let changes = plan.groups.iter().flat_map(|group| &group.changes);
+        assert!(changes.clone().all(|change| change.old.is_none()));
+        world.apply(&plan);
+        assert!(before.iter().all(|set| world.current.contains(set)));
+        world.current = before.clone();
+    }
 }
 
 #[test]
