@@ -45,6 +45,12 @@ pub enum Fault {
     Hang,
     /// The answer ends in the middle, whole by its length.
     Truncated,
+    /// The answer ends behind an item of its list, whole by its length, and with it everything that says that there is more.
+    Cut,
+    /// The last load balancer that is asked for is not told the tags of.
+    FewerTags,
+    /// What is only good to know fails: listeners, target groups, target health.
+    Enrichment,
     /// The pages behind the first one fail.
     SecondPage,
     /// The credentials are another account's.
@@ -91,6 +97,8 @@ impl Accelerator {
 pub struct Balancer {
     /// `internal` or `internet-facing`.
     pub scheme: String,
+    /// Its name; empty is one that nobody resolves.
+    pub name: String,
     /// What its name resolves to, as far as the network is concerned: fixed addresses.
     pub addresses: Vec<IpAddr>,
     /// Its tags.
@@ -106,8 +114,10 @@ pub struct World {
     pub account: String,
     /// Accelerators.
     pub accelerators: Vec<Accelerator>,
-    /// Load balancers by ARN.
+    /// Load balancers by ARN, each seen by its own account alone.
     pub balancers: BTreeMap<String, Balancer>,
+    /// What has to be said to assume a role.
+    pub external_id: String,
     /// Items of a page of Global Accelerator.
     pub page: usize,
     /// What goes wrong with the services that hold data.
@@ -120,7 +130,12 @@ pub struct World {
 
 /// The ARN of a load balancer of [`ACCOUNT`]: `app/name` or `net/name`.
 pub fn balancer_arn(region: &str, name: &str) -> String {
-    format!("arn:aws:elasticloadbalancing:{region}:{ACCOUNT}:loadbalancer/{name}/50dc6c495c0c9188")
+    balancer_arn_of(ACCOUNT, region, name)
+}
+
+/// The same in another account.
+pub fn balancer_arn_of(account: &str, region: &str, name: &str) -> String {
+    format!("arn:aws:elasticloadbalancing:{region}:{account}:loadbalancer/{name}/50dc6c495c0c9188")
 }
 
 /// A running AWS; it ends with its owner.
@@ -144,6 +159,7 @@ impl Aws {
             account: ACCOUNT.to_owned(),
             accelerators,
             balancers: BTreeMap::new(),
+            external_id: String::new(),
             page: 2,
             fault: Fault::None,
             identity_fault: Fault::None,
@@ -235,6 +251,13 @@ async fn serve(listener: TcpListener, world: Arc<Mutex<World>>) {
     }
 }
 
+/// Whose signature it is: an account's whose role was assumed, or `None`, the own one's. Nothing without a signature.
+fn signer(authorization: &str) -> Option<Option<String>> {
+    let (_, credential) = authorization.split_once("Credential=")?;
+    let key = credential.split('/').next()?;
+    Some(key.strip_prefix(answers::ASSUMED).map(str::to_owned))
+}
+
 async fn answer(
     request: Request<Incoming>,
     world: Arc<Mutex<World>>,
@@ -244,7 +267,8 @@ async fn answer(
         .get("x-amz-target")
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
-    let is_signed = request.headers().contains_key("authorization");
+    let authorization = request.headers().get("authorization");
+    let signer = authorization.and_then(|value| signer(value.to_str().ok()?));
     let body = request
         .into_body()
         .collect()
@@ -264,11 +288,16 @@ async fn answer(
     if fault == Fault::Hang {
         std::future::pending::<()>().await;
     }
-    let world = world.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let (status, kind, text) = if is_signed {
-        answers::answer(&world, fault, &operation, target.is_some(), &body)
-    } else {
-        (403, "text/plain", "not signed".to_owned())
+    let mut world = world.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (status, kind, text) = match signer {
+        Some(signer) => {
+            world.balancers.retain(|arn, _| {
+                let account = arn.split(':').nth(4);
+                account == Some(signer.as_deref().unwrap_or(&world.account))
+            });
+            answers::answer(&world, fault, &operation, target.is_some(), &body)
+        }
+        None => (403, "text/plain", "not signed".to_owned()),
     };
     let response = Response::builder()
         .status(status)

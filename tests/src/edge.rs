@@ -209,6 +209,11 @@ impl Edge {
 
     /// Ends this process and starts another one on the same file and directory.
     pub async fn restart(self) -> Edge {
+        self.restart_after(|_| ()).await
+    }
+
+    /// The same, after something has happened to the directory meanwhile.
+    pub async fn restart_after(self, meanwhile: impl FnOnce(&Path)) -> Edge {
         let Edge {
             mut process,
             admin,
@@ -218,6 +223,7 @@ impl Edge {
         } = self;
         process.signal("TERM");
         process.end(PATIENCE).await;
+        meanwhile(directory.path());
         let command = run(directory.path(), None, &[], &environment, node.as_ref());
         let mut edge = Edge {
             process: spawn(command, node.as_ref()).await,

@@ -126,3 +126,46 @@ async fn exchange(
     connection.abort();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
+
+/// What a connection says after one request, for as long as it is kept: server-sent events.
+pub struct Following {
+    said: Arc<std::sync::Mutex<Vec<u8>>>,
+    reading: tokio::task::JoinHandle<()>,
+}
+
+impl Following {
+    /// Asks, and reads on.
+    ///
+    /// # Panics
+    /// When nobody is there.
+    pub async fn get(to: SocketAddr, path: &str) -> Following {
+        let mut stream = TcpStream::connect(to).await.expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {to}\r\n\r\n");
+        let sent = stream.write_all(request.as_bytes()).await;
+        sent.expect("a new connection takes a request");
+        let said = Arc::<std::sync::Mutex<Vec<u8>>>::default();
+        let into = Arc::clone(&said);
+        let reading = tokio::spawn(async move {
+            let mut buffer = vec![0; 4096];
+            while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                let mut said = into.lock().expect("no holder panics");
+                said.extend_from_slice(&buffer[..read]);
+            }
+        });
+        Following { said, reading }
+    }
+
+    /// All of it so far.
+    ///
+    /// # Panics
+    /// Never: nobody panics while holding it.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said.lock().expect("no holder panics")).into_owned()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}

@@ -17,6 +17,7 @@ pub mod lab;
 pub mod load;
 pub mod metrics;
 pub mod moto;
+pub mod names;
 pub mod network;
 pub mod payload;
 pub mod peer;

@@ -18,6 +18,21 @@
 //! | a caller reference makes one check; a deleted one's is burnt | makes another | the fake |
 //! | checks ask public addresses, every 10 or 30 seconds | takes any | `health_checks/tests.rs`, the file's reader |
 //! | a check's version is counted and compared | stays 1, not compared | the fake |
+//! | quotas, protected records | not known (404) | `plan/tests.rs`, the fake |
+//! | lists that end early, go nowhere or have no SOA | never | the fake |
+//!
+//! And where it is not the rest of AWS, with the fake in `aws` as judge:
+//!
+//! | AWS | moto | judged by |
+//! |---|---|---|
+//! | Global Accelerator | 500 in HTML | the fake, every answer checked against the service model |
+//! | one load balancer that is not there fails the call for all | is left out | the fake |
+//! | at most 20 ARNs a call | any number | the fake |
+//! | network load balancers have fixed addresses, a scheme and a type in their ARN | none, none, `app` | `plan/tests/mapping.rs`, the fake |
+//! | targets are initial, unhealthy, draining | healthy at once | `advice.rs`, the fake |
+//! | a role is refused to who says another external id | assumed by anybody | the fake |
+//! | another account's load balancers are not seen | one account | the fake |
+//! | throttles, failures, hangs, answers cut off | never | the fake |
 //!
 //! The fake is `route53`; the others are below `control/src/publish/route53`.
 

@@ -76,8 +76,12 @@ impl Pop {
 
     /// `portolan dns` with these arguments and the file.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.of("dns", arguments)
+    }
+
+    fn of(&self, of: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary::portolan());
-        command.arg("dns").args(arguments).arg("--config");
+        command.arg(of).args(arguments).arg("--config");
         command.arg(self.file()).stdin(Stdio::null());
         for (name, value) in aws::credentials() {
             command.env(name, value);
@@ -86,25 +90,14 @@ impl Pop {
     }
 
     /// Runs it to its end.
-    ///
-    /// # Panics
-    /// When it does not end.
     pub async fn run(&self, arguments: &[&str]) -> Said {
-        let mut command = tokio::process::Command::from(self.command(arguments));
-        command.kill_on_drop(true);
-        let output = patiently("portolan dns", command.output()).await;
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = output.expect("portolan can be run");
-        Said {
-            code: status.code(),
-            out: String::from_utf8_lossy(&stdout).into_owned(),
-            err: String::from_utf8_lossy(&stderr).into_owned(),
-        }
+        end(self.command(arguments)).await
     }
 
+    /// The same with `portolan aws`.
+    pub async fn run_aws(&self, arguments: &[&str]) -> Said {
+        end(self.of("aws", arguments)).await
+    }
     /// The plan as JSON, which must be what the exit code says.
     pub async fn plan(&self, more: &[&str]) -> Value {
         let said = self.run(&[&["plan", "--json"], more].concat()).await;
@@ -142,5 +135,22 @@ impl Pop {
         let left = self.run(&["plan"]).await;
         assert_eq!(left.code, Some(0), "{left:?}");
         said
+    }
+}
+
+/// Runs a command to its end.
+async fn end(command: Command) -> Said {
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true);
+    let output = patiently("portolan", command.output()).await;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output.expect("portolan can be run");
+    Said {
+        code: status.code(),
+        out: String::from_utf8_lossy(&stdout).into_owned(),
+        err: String::from_utf8_lossy(&stderr).into_owned(),
     }
 }

@@ -40,6 +40,17 @@ pub struct Check {
     pub version: i64,
 }
 
+/// What goes wrong with the list of a zone's record sets, whose answers are of status 200 all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is in it.
+    Empty,
+    /// It ends behind a record set, whole by its length.
+    Cut,
+    /// It says that there is more, and not where.
+    NoNext,
+}
+
 /// Everything that there is, and what goes wrong.
 #[derive(Debug, Default)]
 pub struct World {
@@ -67,10 +78,16 @@ pub struct World {
     pub lose_at: Option<usize>,
     /// Names that are protected.
     pub protected: HashSet<String>,
+    /// Whether protections may be listed.
+    pub hide_protections: bool,
+    /// The most record sets of a zone.
+    pub most_sets: usize,
     /// Nothing may be changed.
     pub deny: bool,
     /// Nothing is answered at all.
     pub mute: bool,
+    /// What goes wrong with the zone's list.
+    pub fault: Option<Fault>,
     /// Operations that were asked for, in turn.
     pub calls: Vec<String>,
     next: usize,
@@ -83,6 +100,24 @@ pub struct Zone {
     pub name: String,
     /// Its record sets.
     pub sets: BTreeMap<rules::Place, Set>,
+}
+
+impl Zone {
+    /// With what Route 53 itself puts into a new one.
+    fn new(name: &str) -> Zone {
+        let own = [
+            ("NS", "ns-1.example.net."),
+            (
+                "SOA",
+                "ns-1.example.net. host.example.net. 1 7200 900 1209600 86400",
+            ),
+        ];
+        let sets = own.map(|(kind, value)| Set::simple(name, kind, 172_800, &[value]));
+        Zone {
+            name: name.to_owned(),
+            sets: sets.map(|set| (rules::Place::of(&set), set)).into(),
+        }
+    }
 }
 
 impl World {
@@ -142,24 +177,10 @@ impl Route53 {
             .expect("a fresh address is free");
         let mut world = World {
             pending_for: 1,
+            most_sets: 10_000,
             ..World::default()
         };
-        world.zones.insert(
-            ZONE.to_owned(),
-            Zone {
-                name: NAME.to_owned(),
-                sets: BTreeMap::new(),
-            },
-        );
-        for (kind, value) in [
-            ("NS", "ns-1.example.net."),
-            (
-                "SOA",
-                "ns-1.example.net. host.example.net. 1 7200 900 1209600 86400",
-            ),
-        ] {
-            world.put(Set::simple(NAME, kind, 172_800, &[value]));
-        }
+        world.zones.insert(ZONE.to_owned(), Zone::new(NAME));
         let world = Arc::new(Mutex::new(world));
         let serving = tokio::spawn(serve(listener, Arc::clone(&world)));
         Route53 { at, world, serving }
@@ -291,9 +312,13 @@ fn route(
     let operation = format!("{method} {}", steps.get(1..).unwrap_or_default().join("/"));
     world.calls.push(operation);
     match (method.as_str(), steps.get(1..).unwrap_or_default()) {
+        ("POST", []) if body.contains("Action=GetCallerIdentity") => wire::identity(),
         ("GET", ["hostedzonesbyname"]) => wire::zones(world),
         ("POST", ["hostedzone"]) => wire::create_zone(world, body),
         ("GET", ["hostedzone", id]) => wire::zone(world, id),
+        ("GET", ["hostedzone", id, "rrsetprotection"]) => wire::protections(world, id),
+        ("GET", ["hostedzonelimit", id, "MAX_RRSETS_BY_ZONE"]) => wire::zone_limit(world, id),
+        ("GET", ["accountlimit", "MAX_HEALTH_CHECKS_BY_OWNER"]) => wire::account_limit(world),
         ("GET", ["hostedzone", id, "rrset"]) => wire::list(world, id, query),
         ("POST", ["hostedzone", id, "rrset"]) => change(world, id, body),
         ("GET", ["change", id]) => wire::change(world, id),

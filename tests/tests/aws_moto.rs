@@ -43,6 +43,7 @@ async fn endpoints(edge: &Edge) -> Vec<Value> {
         .iter()
         .filter_map(|group| group["endpoints"].as_array())
         .flatten()
+        .filter(|endpoint| endpoint["unreachable"] == false)
         .cloned()
         .collect()
 }

@@ -1,14 +1,15 @@
 //! The sync from AWS end to end: import, changes that are followed, everything that goes wrong, tags, a start without AWS, and the
 //! commands.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Output;
 use std::time::Duration;
 
-use portolan_tests::aws::{self, Accelerator, Aws, Balancer, Fault, balancer_arn};
+use portolan_tests::aws::{self, Accelerator, Aws, Balancer, Fault, balancer_arn, balancer_arn_of};
 use portolan_tests::deadline::{PATIENCE, patiently, throughout, until};
 use portolan_tests::edge::Edge;
 use portolan_tests::endpoint::{self, Endpoint};
+use portolan_tests::names::Names;
 use portolan_tests::{binary, client, place};
 use serde_json::Value;
 
@@ -95,7 +96,18 @@ async fn endpoints(edge: &Edge) -> Vec<Value> {
     let endpoints = groups
         .iter()
         .filter_map(|group| group["endpoints"].as_array());
-    endpoints.flatten().cloned().collect()
+    let served = endpoints.flatten().filter(|e| e["unreachable"] == false);
+    served.cloned().collect()
+}
+
+/// Rows of endpoints that AWS has and nobody can reach.
+async fn unreached(edge: &Edge) -> Vec<Value> {
+    let groups = groups(edge).await;
+    let endpoints = groups
+        .iter()
+        .filter_map(|group| group["endpoints"].as_array());
+    let rows = endpoints.flatten().filter(|e| e["unreachable"] == true);
+    rows.cloned().collect()
 }
 
 async fn view(edge: &Edge) -> Value {
@@ -160,18 +172,14 @@ async fn an_accelerator_is_imported_and_its_changes_are_followed() {
             .insert(NEAR.to_owned(), 7);
         groups.get_mut("eu-west-1").expect("there").0 = 12.5;
     }
-    until("weight and dial are followed", PATIENCE, async || {
-        let weight = endpoints(&edge)
-            .await
-            .iter()
-            .any(|endpoint| endpoint["weight"] == 7);
-        weight
-            && groups(&edge)
-                .await
-                .iter()
-                .any(|group| group["traffic_dial"] == 12.5)
-    })
-    .await;
+    // One reading may have been under way; the next one has it: within an interval.
+    cycles_pass(&edge, 2).await;
+    let (endpoints, groups) = (endpoints(&edge).await, groups(&edge).await);
+    assert!(endpoints.iter().any(|e| e["weight"] == 7), "{endpoints:#?}");
+    assert!(
+        groups.iter().any(|group| group["traffic_dial"] == 12.5),
+        "{groups:#?}"
+    );
     bench.aws.world().accelerators[0].enabled = false;
     until("it is disabled, not gone", PATIENCE, async || {
         shop(&edge)
@@ -276,6 +284,52 @@ async fn a_start_without_aws_serves_what_was_known() {
 }
 
 #[tokio::test]
+async fn an_emptied_file_and_no_aws_serve_the_answer_before() {
+    let bench = Bench::new().await;
+    let edge = bench.edge().await;
+    cycles_pass(&edge, 2).await;
+    bench.aws.vanish();
+    let edge = edge
+        .restart_after(|folder| {
+            let file = folder.join("portolan.aws.json");
+            assert!(file.is_file(), "the last answer lies beside the store");
+            std::fs::write(file, "").expect("it is writable");
+        })
+        .await;
+    assert!(shop(&edge).await.is_some(), "{}", edge.log());
+    until("both endpoints are up", PATIENCE, async || {
+        bench.up(&edge).await == 2
+    })
+    .await;
+    client::ask(bench.at, "x").await.expect("served");
+}
+
+async fn both_are_shown(edge: &Edge) {
+    let rows = unreached(edge).await;
+    assert_eq!(rows.len(), 2, "they stand among the endpoints: {rows:#?}");
+    for row in &rows {
+        assert_eq!(row["health"], "UNKNOWN");
+        assert_eq!(row["weight"], 128);
+        let reason = row["health_reason"].as_str().unwrap_or_default();
+        assert!(reason.starts_with("unreachable: "), "{row:#}");
+    }
+}
+
+async fn it_is_asked_sparingly(edge: &Edge, aws: &Aws) {
+    let calls = aws.world().calls.clone();
+    let looks = calls
+        .iter()
+        .filter(|c| *c == "DescribeLoadBalancers")
+        .count();
+    let cycles = view(edge).await["cycle"].as_u64().unwrap_or(1) as usize;
+    // Two requests of twenty and six, and one id found in twenty by halving: five more pairs.
+    assert!(
+        looks <= (cycles + 1) * 12,
+        "{looks} calls in {cycles} readings"
+    );
+}
+
+#[tokio::test]
 async fn one_bad_load_balancer_hides_no_good_one_and_all_are_told() {
     let endpoint = Endpoint::start("behind", endpoint::naming()).await;
     let (good, at) = (
@@ -339,9 +393,12 @@ async fn one_bad_load_balancer_hides_no_good_one_and_all_are_told() {
         client::ask(at, "x").await.is_ok_and(|id| id == "behind")
     })
     .await;
+    both_are_shown(&edge).await;
+    it_is_asked_sparingly(&edge, &aws).await;
     let status = text(&edge.command(&["status"]).await);
     assert!(
-        status.contains("unreachable: shop us-east-1")
+        status.contains("unreachable: an internal load balancer")
+            && status.contains("unreachable: shop us-east-1")
             && status.contains("AWS account 123456789012"),
         "{status}"
     );
@@ -366,6 +423,7 @@ async fn tagged_load_balancers_fill_an_accelerator_of_the_file() {
             addresses: vec![endpoint.address().ip()],
             tags: tags.into_iter().chain([port]).collect(),
             targets: Some((1, 0)),
+            ..Balancer::default()
         },
     );
     let toml = format!(
@@ -484,4 +542,269 @@ async fn permissions_are_tried_and_the_least_policy_is_printed() {
         verdicts.contains("denied") && !verdicts.contains("unknown"),
         "{verdicts}"
     );
+}
+
+/// A load balancer that faces the internet and has these fixed addresses.
+fn facing(addresses: &[IpAddr]) -> Balancer {
+    Balancer {
+        scheme: "internet-facing".into(),
+        addresses: addresses.to_vec(),
+        ..Balancer::default()
+    }
+}
+
+#[tokio::test]
+async fn a_load_balancer_of_another_account_is_read_by_a_role_of_it() {
+    const OTHER: &str = "222222222222";
+    let endpoint = Endpoint::start("other", endpoint::naming()).await;
+    let at = SocketAddr::new(place::fresh().ip(), endpoint.address().port());
+    let arn = balancer_arn_of(OTHER, "us-east-1", "net/other");
+    let shop = Accelerator::new("shop", at.port()).endpoint("us-east-1", &arn);
+    let aws = Aws::start(vec![shop]).await;
+    {
+        let mut world = aws.world();
+        world.external_id = "portolan-at-edge".into();
+        let balancer = facing(&[endpoint.address().ip()]);
+        world.balancers.insert(arn.clone(), balancer);
+    }
+    let file = |roles: &str| {
+        let addresses = format!("{roles}\n[aws.addresses]\nshop = [\"{}\"]\n", at.ip());
+        let resolver = format!("[resolver]\nnameservers = [\"{}\"]\n", place::fresh());
+        format!("{}{resolver}", aws.toml(&addresses))
+    };
+    let edge = aws::edge(&file("")).ready().await;
+    until("it is shown as unreachable", PATIENCE, async || {
+        unreached(&edge).await.len() == 1
+    })
+    .await;
+    let errors = view(&edge).await["errors"].to_string();
+    assert!(
+        errors.contains("no role reads account 222222222222"),
+        "{errors}"
+    );
+
+    let role = |id: &str| {
+        format!(
+            "roles = [{{ arn = \"arn:aws:iam::{OTHER}:role/portolan-sync-read\", external_id = \"{id}\" }}]"
+        )
+    };
+    edge.rewrite(&file(&role("somebody-else")));
+    until("the role is refused", PATIENCE, async || {
+        let errors = view(&edge).await["errors"].to_string();
+        errors.contains("account 222222222222: credentials")
+    })
+    .await;
+    edge.rewrite(&file(&role("portolan-at-edge")));
+    until("it is served", PATIENCE, async || {
+        client::ask(at, "x").await.is_ok_and(|id| id == "other")
+    })
+    .await;
+    until("nothing is missing", PATIENCE, async || {
+        unreached(&edge).await.is_empty() && view(&edge).await["freshness"] == "fresh"
+    })
+    .await;
+    assert!(aws.world().calls.iter().any(|call| call == "AssumeRole"));
+}
+
+#[tokio::test]
+async fn addresses_of_a_load_balancer_are_followed_and_those_that_left_drain() {
+    const NAME: &str = "web-1.us-east-1.elb.amazonaws.com";
+    let places = place::fresh_with_one_port(3);
+    let (at, old, new) = (places[0], places[1], places[2]);
+    let old = Endpoint::start_at(old, "old", endpoint::naming()).await;
+    let new = Endpoint::start_at(new, "new", endpoint::naming()).await;
+    let ip = |endpoint: &Endpoint| match endpoint.address().ip() {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(ip) => panic!("{ip}"),
+    };
+    let names = Names::start().await;
+    names.set(NAME, &[ip(&old)]);
+    let arn = balancer_arn("us-east-1", "app/web");
+    let shop = Accelerator::new("shop", at.port()).endpoint("us-east-1", &arn);
+    let aws = Aws::start(vec![shop]).await;
+    let web = Balancer {
+        name: NAME.to_ascii_uppercase(),
+        ..facing(&[])
+    };
+    aws.world().balancers.insert(arn.clone(), web);
+    let addresses = format!("[aws.addresses]\nshop = [\"{}\"]\n", at.ip());
+    let edge = aws::edge(&format!("{}{}", aws.toml(&addresses), names.toml()))
+        .ready()
+        .await;
+    until("it is imported", PATIENCE, async || {
+        endpoints(&edge).await.len() == 1
+    })
+    .await;
+    edge.until_health(&arn, "UP", PATIENCE).await;
+    let mut caller = client::Caller::connect(at).await.expect("served");
+    assert_eq!(caller.ask("x").await.expect("an answer"), "old");
+
+    names.set(NAME, &[ip(&new)]);
+    until("new flows go to the new address", PATIENCE, async || {
+        client::ask(at, "x").await.is_ok_and(|id| id == "new")
+    })
+    .await;
+    assert_eq!(
+        caller.ask("y").await.expect("it goes on"),
+        "old",
+        "a flow that was there finishes where it is"
+    );
+    let shown = edge.endpoint(&arn).await;
+    assert_eq!(shown["addresses"][0]["address"], ip(&new).to_string());
+}
+
+/// Two application load balancers with fixed addresses: behind one nothing is healthy.
+async fn full_and_empty(fault: Fault) -> (Edge, SocketAddr, [Endpoint; 2], Aws) {
+    let places = place::fresh_with_one_port(3);
+    let full = Endpoint::start_at(places[1], "full", endpoint::naming()).await;
+    let empty = Endpoint::start_at(places[2], "empty", endpoint::naming()).await;
+    let arn = |name: &str| balancer_arn("us-east-1", &format!("app/{name}"));
+    let shop = Accelerator::new("shop", places[0].port())
+        .endpoint("us-east-1", &arn("full"))
+        .endpoint("us-east-1", &arn("empty"));
+    let aws = Aws::start(vec![shop]).await;
+    for (endpoint, name, targets) in [(&full, "full", (1, 1)), (&empty, "empty", (0, 2))] {
+        let balancer = Balancer {
+            name: format!("{name}.invalid"),
+            targets: Some(targets),
+            ..facing(&[endpoint.address().ip()])
+        };
+        aws.world().balancers.insert(arn(name), balancer);
+    }
+    aws.fail(fault);
+    let addresses = format!("[aws.addresses]\nshop = [\"{}\"]\n", places[0].ip());
+    let resolver = format!("[resolver]\nnameservers = [\"{}\"]\n", place::fresh());
+    let edge = aws::edge(&format!("{}{resolver}", aws.toml(&addresses)))
+        .ready()
+        .await;
+    until("both are up", PATIENCE, async || {
+        let endpoints = endpoints(&edge).await;
+        endpoints.iter().filter(|e| e["health"] == "UP").count() == 2
+    })
+    .await;
+    (edge, places[0], [full, empty], aws)
+}
+
+#[tokio::test]
+async fn a_load_balancer_without_a_healthy_target_gets_nothing_new() {
+    let (edge, at, _running, _aws) = full_and_empty(Fault::None).await;
+    until("it is told", PATIENCE, async || {
+        let notes = view(&edge).await["notes"].to_string();
+        notes.contains("no healthy target is behind it: it gets nothing new")
+    })
+    .await;
+    until("its weight is 0", PATIENCE, async || {
+        let endpoints = endpoints(&edge).await;
+        endpoints.iter().filter(|e| e["weight"] == 0).count() == 1
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(client::ask(at, "x").await.expect("served"), "full");
+    }
+}
+
+#[tokio::test]
+async fn what_is_only_good_to_know_holds_nothing_back() {
+    let (edge, _, _running, aws) = full_and_empty(Fault::Enrichment).await;
+    until("it is asked and fails", PATIENCE, async || {
+        let metrics = edge.metrics().await;
+        metrics.sum("aws_sync_errors_total", &[("class", "unavailable")]) > 0.0
+    })
+    .await;
+    cycles_pass(&edge, 1).await;
+    let endpoints = endpoints(&edge).await;
+    assert!(
+        endpoints.iter().all(|e| e["weight"] == 128),
+        "{endpoints:#?}"
+    );
+    let shown = view(&edge).await;
+    assert_eq!(shown["freshness"], "fresh");
+    assert_eq!(shown["errors"], Value::Array(Vec::new()));
+    assert!(
+        aws.world()
+            .calls
+            .iter()
+            .any(|c| c == "DescribeTargetGroups")
+    );
+    let metrics = edge.metrics().await;
+    let calls = |result: &str| {
+        let labels = [("service", "elasticloadbalancing"), ("result", result)];
+        metrics.sum("aws_api_calls_total", &labels)
+    };
+    assert!(calls("ok") > 0.0 && calls("unavailable") > 0.0);
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_early_takes_nothing_away() {
+    let at = place::fresh();
+    let aws = Aws::start(Vec::new()).await;
+    let arn = |number: usize| balancer_arn("us-east-1", &format!("net/tagged-{number}"));
+    for number in 0..4 {
+        let tags = [
+            ("portolan:accelerator", "shop".to_owned()),
+            ("portolan:port", at.port().to_string()),
+        ];
+        let tags = tags.map(|(key, value)| (key.to_owned(), value));
+        let balancer = Balancer {
+            tags: tags.into(),
+            ..facing(&[place::fresh().ip()])
+        };
+        aws.world().balancers.insert(arn(number), balancer);
+    }
+    let addresses = format!(
+        "regions = [\"us-east-1\"]\n[aws.addresses]\nshop = [\"{}\"]\n",
+        at.ip()
+    );
+    let resolver = format!("[resolver]\nnameservers = [\"{}\"]\n", place::fresh());
+    let edge = aws::edge(&format!("{}{resolver}", aws.toml(&addresses)))
+        .ready()
+        .await;
+    until("all four are served", PATIENCE, async || {
+        endpoints(&edge).await.len() == 4
+    })
+    .await;
+    // One of four is little enough to go at once, if it were gone.
+    for fault in [Fault::FewerTags, Fault::Cut] {
+        aws.fail(fault);
+        cycles_pass(&edge, 2).await;
+        assert_eq!(endpoints(&edge).await.len(), 4, "{fault:?}");
+        aws.fail(Fault::None);
+        cycles_pass(&edge, 1).await;
+    }
+    aws.world().balancers.remove(&arn(3));
+    until("what is gone goes", PATIENCE, async || {
+        endpoints(&edge).await.len() == 3
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_api_and_the_import_never_give_one_address_twice() {
+    let api = portolan_tests::api::Place::fresh();
+    let aws = Aws::start(Vec::new()).await;
+    // Fourteen addresses, two for each: seven accelerators, whoever makes them.
+    let prefix = api.pool.replace(".0/24", ".16/28");
+    let section = api.toml().replace(&api.pool, &prefix);
+    let edge = aws::edge(&format!("{section}{}", aws.toml("")))
+        .ready()
+        .await;
+    let mut made = 0;
+    for round in 0..4 {
+        let name = format!("of-aws-{round}");
+        let imported = Accelerator::new(&name, 8000 + round).endpoint("us-east-1", "i-none");
+        aws.world().accelerators.push(imported);
+        let input = serde_json::json!({ "Name": format!("of-api-{round}"), "IdempotencyToken": format!("{round}") });
+        made += usize::from(api.call("CreateAccelerator", &input).await.0 == 200);
+        cycles_pass(&edge, 1).await;
+    }
+    assert!(made >= 3, "{made}");
+    let state = edge.state().await;
+    let accelerators = state["accelerators"].as_array().expect("a list");
+    assert!(accelerators.len() >= 7, "{state:#}");
+    let mut seen = std::collections::HashSet::new();
+    for accelerator in accelerators {
+        for address in accelerator["addresses"].as_array().expect("a list") {
+            assert!(seen.insert(address["address"].to_string()), "{state:#}");
+        }
+    }
 }

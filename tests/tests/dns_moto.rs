@@ -1,9 +1,9 @@
 //! Publication against moto, over the wire shapes that others wrote: the records that the two articles ask for, exactly so, and what
 //! is not ours the same afterwards, byte for byte.
 
-use portolan_tests::http;
 use portolan_tests::moto::Moto;
 use portolan_tests::publication::{Pop, record, toml};
+use portolan_tests::{binary, http};
 
 const FOREIGN: &str = "<Change><Action>CREATE</Action><ResourceRecordSet><Name>www.example.com.</Name><Type>A</Type><TTL>300</TTL>\
 <ResourceRecords><ResourceRecord><Value>192.0.2.1</Value></ResourceRecord></ResourceRecords></ResourceRecordSet></Change>\
@@ -181,6 +181,85 @@ async fn the_second_articles_records_and_health_checks_end_up_exactly_so() {
         "{checks}"
     );
     assert_eq!(zone.foreign().await, foreign);
+}
+
+#[tokio::test]
+async fn an_alias_to_a_load_balancer_finds_its_hosted_zone() {
+    let Some(zone) = Zone::start().await else {
+        return;
+    };
+    let query = async |service: &str, form: &str| {
+        let scope = AUTHORIZATION.replace("/route53/", &format!("/{service}/"));
+        let target = format!("/?{form}");
+        let (status, said) = http::send(zone.moto.at(), "POST", &target, &scope, "")
+            .await
+            .expect("moto answers");
+        assert_eq!(status, 200, "{said}");
+        said
+    };
+    let subnets = query("ec2", "Action=DescribeSubnets&Version=2016-11-15").await;
+    let ids = subnets.split("<subnetId>").skip(1).zip(1..=2);
+    let ids = ids.map(|(rest, number)| {
+        let id = rest.split('<').next().unwrap_or_default();
+        format!("&Subnets.member.{number}={id}")
+    });
+    let form = format!(
+        "Action=CreateLoadBalancer&Version=2015-12-01&Name=web&Scheme=internet-facing{}",
+        ids.collect::<String>()
+    );
+    let made = query("elasticloadbalancing", &form).await;
+    let name = between(&made, "<DNSName>", "</DNSName>").expect("it has a name");
+    let its_zone = between(&made, "<CanonicalHostedZoneId>", "</CanonicalHostedZoneId>");
+    let its_zone = its_zone.expect("it has a zone");
+    let lines = format!("alias = \"{name}\"\nevaluate_target_health = true");
+    zone.pop("fra1", &record("lb", &lines)).converge(&[]).await;
+    let sets = zone.sets().await;
+    let aliases: Vec<&String> = sets
+        .iter()
+        .filter(|s| s.contains("<AliasTarget>"))
+        .collect();
+    assert_eq!(aliases.len(), 2, "A and AAAA: {sets:#?}");
+    for alias in aliases {
+        let expected = format!("<HostedZoneId>{its_zone}</HostedZoneId>");
+        assert!(
+            alias.contains(&expected) && alias.contains(&name),
+            "{alias}"
+        );
+    }
+}
+
+/// README's commands, with moto at another port.
+#[tokio::test]
+async fn readmes_tour_goes_as_it_is_told() {
+    let readme = std::fs::read_to_string(binary::root().join("README.md"));
+    let readme = readme.expect("README.md is there");
+    let tour = between(&readme, "<!-- dns:begin -->", "<!-- dns:end -->").expect("a tour");
+    let file = between(&tour, "<<'TOML'\n", "\nTOML\n").expect("it writes a file");
+    let Some(zone) = Zone::start().await else {
+        return;
+    };
+    let pop = Pop::new(&file.replace("127.0.0.1:5000", &zone.moto.at().to_string()));
+    let told = |command: &str| -> Vec<&str> {
+        let (_, rest) = tour.split_once(command).expect("the command is in it");
+        let said = rest.lines().skip(1);
+        let said = said.take_while(|line| !line.starts_with("$ ") && !line.starts_with("```"));
+        said.filter(|line| *line != "...").collect()
+    };
+    // The zone of these tests holds two records more than a new one.
+    let plan = pop.run(&["plan"]).await;
+    for line in told("$ portolan dns plan") {
+        let line = line.replace("Existing=2", "Existing=4");
+        assert!(plan.out.contains(&line), "{line:?} in\n{}", plan.out);
+    }
+    let checksum = between(&plan.out, "--plan ", " ").expect("it says how to apply it");
+    let applied = pop
+        .run(&["apply", "--plan", &checksum, "--mode", "sync"])
+        .await;
+    for line in told("$ portolan dns apply") {
+        assert!(applied.out.contains(line), "{line:?}: {applied:?}");
+    }
+    let again = pop.run(&["plan"]).await;
+    assert!(again.out.contains("Nothing to change."), "{again:?}");
 }
 
 #[tokio::test]

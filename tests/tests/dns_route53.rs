@@ -1,14 +1,16 @@
 //! Publication against a Route 53 that is as strict as the documentation says: plans and their application, everything that goes
 //! wrong on the way, and the edge that keeps its records.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use portolan_tests::deadline::{PATIENCE, patiently, until};
 use portolan_tests::edge::Edge;
+use portolan_tests::http::{self, Following};
 use portolan_tests::process::Process;
 use portolan_tests::publication::{Pop, record, toml};
-use portolan_tests::route53::{Route53, Set};
-use portolan_tests::{aws, publication};
+use portolan_tests::route53::{Fault, Route53, Set};
+use portolan_tests::{aws, place, publication};
 
 const SHOP: &str = "accelerator = \"shop\"";
 const CHECK: &str = "health_check = { port = 8088, path = \"/readyz\" }";
@@ -132,7 +134,11 @@ async fn not_now_is_waited_out() {
 async fn a_protected_name_does_not_hold_up_the_others() {
     let route53 = Route53::start().await;
     let pop = pop(&route53, &many(20)).await;
-    route53.world().protected.insert("r0007.example.com".into());
+    {
+        let mut world = route53.world();
+        world.protected.insert("r0007.example.com".into());
+        world.hide_protections = true;
+    }
     let said = pop.apply(&[]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
@@ -141,8 +147,49 @@ async fn a_protected_name_does_not_hold_up_the_others() {
     );
     assert_eq!(route53.world().sets().len(), 2 + 19 * 2);
     assert_eq!(pop.plan(&[]).await["counts"]["create"], 2);
+    // Where they may be listed, the plan knows before.
+    route53.world().hide_protections = false;
+    let requests = route53.world().requests;
+    let said = pop.run(&["plan"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.out.contains("r0007.example.com A is protected"),
+        "{said:?}"
+    );
+    assert_eq!(route53.world().requests, requests);
     route53.world().protected.clear();
     pop.converge(&[]).await;
+}
+
+#[tokio::test]
+async fn a_zone_that_is_full_is_told_of_and_takes_what_fits() {
+    let route53 = Route53::start().await;
+    let pop = pop(&route53, &many(5)).await;
+    route53.world().most_sets = 2 + 3 * 2;
+    let said = pop.run(&["plan"]).await;
+    assert!(
+        said.out
+            .contains("the zone holds 2 of 8 record sets: 2 names are left out"),
+        "{said:?}"
+    );
+    pop.converge(&[]).await;
+    assert_eq!(route53.world().sets().len(), 2 + 3 * 2);
+}
+
+#[tokio::test]
+async fn a_zone_that_is_not_all_there_is_not_believed() {
+    let route53 = Route53::start().await;
+    let pop = pop(&route53, &record("app", SHOP)).await;
+    pop.converge(&[]).await;
+    let whole = route53.world().sets();
+    for fault in [Fault::Empty, Fault::Cut, Fault::NoNext] {
+        route53.world().fault = Some(fault);
+        let said = pop.run(&["plan"]).await;
+        assert_eq!(said.code, Some(1), "{fault:?}: {said:?}");
+    }
+    route53.world().fault = None;
+    assert_eq!(route53.world().sets(), whole);
+    assert_eq!(pop.plan(&[]).await["counts"]["delete"], 0);
 }
 
 #[tokio::test]
@@ -305,14 +352,15 @@ async fn observing_writes_nothing() {
     pop.converge(&["--mode", "sync"]).await;
 }
 
+/// The file of an edge that compares every second.
+fn quick(file: &str) -> String {
+    let owner = "owner = \"edge\"\n";
+    file.replace(owner, &format!("{owner}interval = \"1s\"\n"))
+}
+
 /// An edge on this file, comparing every second.
 async fn edge(file: &str) -> Edge {
-    let file = file
-        .replace(
-            "owner = \"edge\"\n",
-            "owner = \"edge\"\ninterval = \"1s\"\n",
-        )
-        .replace("[readiness]\nlisten = \"127.0.0.1:0\"\n", "");
+    let file = quick(file).replace("[readiness]\nlisten = \"127.0.0.1:0\"\n", "");
     // Its addresses are not this machine's: nothing is to listen there.
     aws::edge(&file).ready().await
 }
@@ -351,6 +399,11 @@ async fn the_edge_keeps_its_records() {
     );
 
     // Drift is put right and told; the third time it is a fight.
+    let events = Following::get(edge.admin(), "/api/v1/events").await;
+    until("events are followed", PATIENCE, async || {
+        events.said().contains("event: hello")
+    })
+    .await;
     for _ in 0..3 {
         route53
             .world()
@@ -369,6 +422,92 @@ async fn the_edge_keeps_its_records() {
         dns["drifts"].as_u64() >= Some(3) && dns["fights"][0].is_string()
     })
     .await;
+    until("the events say so", PATIENCE, async || {
+        let said = events.said();
+        let drifts = said.lines().filter(|line| {
+            line.contains("\"name\":\"app.example.com\"") && line.contains("\"corrected\":true")
+        });
+        drifts.count() >= 3 && said.contains("event: dns_fight") && said.contains("\"flips\":3")
+    })
+    .await;
+}
+
+/// Route 53's checkers are out there and this machine is not: the check that was made is asked as they would, at loopback in the place
+/// of the PoP's public address.
+#[tokio::test]
+async fn a_pop_leaves_by_its_health_check_and_no_record_is_written() {
+    let route53 = Route53::start().await;
+    let lines = "addresses = \"pop\"\npolicy = { type = \"multivalue\" }\nhealth_check = { path = \"/readyz\" }";
+    let readiness = place::fresh();
+    let file = toml("fra1", &route53.toml(), &record("app", lines));
+    let file = file.replace("127.0.0.1:0", &readiness.to_string());
+    let edge = aws::edge(&quick(&file)).ready().await;
+    until("records and checks are there", PATIENCE, async || {
+        let world = route53.world();
+        world.checks.len() == 2 && world.sets().len() == 2 + 2
+    })
+    .await;
+    let config = {
+        let world = route53.world();
+        world.checks.values().next().expect("there").config.clone()
+    };
+    let port = config.port.and_then(|port| u16::try_from(port).ok());
+    let checker = SocketAddr::new(readiness.ip(), port.expect("it names its port"));
+    let path = config.resource_path.expect("it asks for something");
+    let asked = async || {
+        http::request(checker, "GET", &path)
+            .await
+            .expect("it listens")
+            .0
+    };
+    assert_eq!(asked().await, 200);
+    let (before, requests) = (route53.world().sets(), route53.world().requests);
+
+    let drained = edge.command(&["drain", "--pop"]).await;
+    assert!(drained.status.success(), "{drained:?}");
+    until("the checker is told", PATIENCE, async || {
+        asked().await == 503
+    })
+    .await;
+    let compared = async || edge.state().await["dns"]["checked_at"].clone();
+    let at = compared().await;
+    until("the zone is compared meanwhile", PATIENCE, async || {
+        compared().await != at
+    })
+    .await;
+    assert_eq!(asked().await, 503);
+    assert_eq!(
+        (route53.world().sets(), route53.world().requests),
+        (before, requests)
+    );
+    edge.command(&["undrain", "--pop"]).await;
+    until("it is back", PATIENCE, async || asked().await == 200).await;
+}
+
+#[tokio::test]
+async fn permissions_are_tried_and_the_policy_is_for_this_zone() {
+    let route53 = Route53::start().await;
+    let lines = format!("addresses = \"pop\"\npolicy = {{ type = \"multivalue\" }}\n{CHECK}");
+    let pop = pop(&route53, &record("app", &lines)).await;
+    let said = pop.run_aws(&["check-permissions"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for line in [
+        "allowed route53:ListResourceRecordSets",
+        "allowed route53:GetChange",
+        "allowed route53:DeleteHealthCheck",
+        "not tried route53:ChangeResourceRecordSets",
+        "arn:aws:route53:::hostedzone/Z0FAKE0EXAMPLE",
+    ] {
+        assert!(said.out.contains(line), "{line}: {said:?}");
+    }
+    assert!(!said.out.contains("globalaccelerator"), "{said:?}");
+    assert_eq!(route53.world().requests, 0);
+    assert!(route53.world().checks.is_empty());
+    route53.world().hide_protections = true;
+    let said = pop.run_aws(&["check-permissions"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let denied = "denied route53:ListResourceRecordSetProtections";
+    assert!(said.out.contains(denied), "{said:?}");
 }
 
 #[tokio::test]
@@ -408,7 +547,7 @@ async fn a_zone_that_is_not_there_is_made_on_request() {
         world
             .zones
             .values()
-            .any(|zone| zone.name == "example.net" && zone.sets.len() == 2)
+            .any(|zone| zone.name == "example.net" && zone.sets.len() == 2 + 2)
     );
 }
 

@@ -13,6 +13,16 @@ type Answer = (u16, &'static str, String);
 const JSON: &str = "application/x-amz-json-1.1";
 const XML: &str = "text/xml";
 
+/// Access keys of assumed roles: this, and the account.
+pub(super) const ASSUMED: &str = "ASIA";
+
+/// Operations of what is only good to know.
+const ENRICHMENT: [&str; 3] = [
+    "DescribeListeners",
+    "DescribeTargetGroups",
+    "DescribeTargetHealth",
+];
+
 /// The operation that is asked for: the header's in JSON protocols, the form's in Query.
 pub(super) fn operation(target: Option<&str>, body: &[u8]) -> String {
     match target {
@@ -73,12 +83,17 @@ pub(super) fn answer(
         false => query(world, fault, operation, body),
     };
     match fault {
-        Fault::None | Fault::EmptyLists | Fault::SecondPage | Fault::WrongAccount | Fault::Hang => {
-            right()
-        }
+        Fault::None
+        | Fault::EmptyLists
+        | Fault::SecondPage
+        | Fault::WrongAccount
+        | Fault::FewerTags
+        | Fault::Hang => right(),
+        Fault::Enrichment if !ENRICHMENT.contains(&operation) => right(),
+        Fault::Cut => cut(right()),
         Fault::Throttle if is_json => error(400, "ThrottlingException", "Rate exceeded"),
         Fault::Throttle => error(400, "Throttling", "Rate exceeded"),
-        Fault::Failure => error(
+        Fault::Failure | Fault::Enrichment => error(
             500,
             "InternalServiceErrorException",
             "There was an internal error",
@@ -111,6 +126,14 @@ pub(super) fn answer(
             )
         }
     }
+}
+
+/// Without the last item of its list, and without what comes behind.
+fn cut((status, kind, text): Answer) -> Answer {
+    let items = ["<member><LoadBalancerArn>", "<member><ResourceArn>"];
+    let last = items.iter().find_map(|item| text.rfind(item));
+    let end = last.unwrap_or(text.len() / 2);
+    (status, kind, text[..end].to_owned())
 }
 
 fn json_error(status: u16, code: &str, message: &str) -> Answer {
@@ -289,14 +312,35 @@ fn query(world: &World, fault: Fault, operation: &str, body: &[u8]) -> Answer {
             let arn = format!("arn:aws:iam::{account}:user/x");
             format!("<Arn>{arn}</Arn><UserId>x</UserId><Account>{account}</Account>")
         }
+        "AssumeRole" => {
+            let of = |name: &str| form(body, name).unwrap_or_default();
+            if of("ExternalId") != world.external_id {
+                return xml_error(
+                    403,
+                    "AccessDenied",
+                    "not authorized to perform sts:AssumeRole",
+                );
+            }
+            let account = of("RoleArn")
+                .split(':')
+                .nth(4)
+                .unwrap_or_default()
+                .to_owned();
+            format!(
+                "<Credentials><AccessKeyId>{ASSUMED}{account}</AccessKeyId><SecretAccessKey>x</SecretAccessKey><SessionToken>t</SessionToken>\
+                 <Expiration>2100-01-01T00:00:00Z</Expiration></Credentials>"
+            )
+        }
         "DescribeLoadBalancers" => {
             let members = chosen.map(|(arn, balancer)| {
                 let kind = if arn.contains("/net/") { "network" } else { "application" };
                 let addresses = balancer.addresses.iter().map(|ip| format!("<member><IpAddress>{ip}</IpAddress></member>"));
                 format!(
-                    "<member><LoadBalancerArn>{arn}</LoadBalancerArn><DNSName>x-1.elb.invalid</DNSName><Scheme>{}</Scheme><Type>{kind}</Type>\
+                    "<member><LoadBalancerArn>{arn}</LoadBalancerArn><DNSName>{}</DNSName>\
+                     <CanonicalHostedZoneId>Z215JYRZR1TBD5</CanonicalHostedZoneId><Scheme>{}</Scheme><Type>{kind}</Type>\
                      <State><Code>active</Code></State><AvailabilityZones><member><ZoneName>a</ZoneName><LoadBalancerAddresses>{}\
                      </LoadBalancerAddresses></member></AvailabilityZones></member>",
+                    if balancer.name.is_empty() { "x-1.elb.invalid" } else { balancer.name.as_str() },
                     balancer.scheme,
                     addresses.collect::<String>()
                 )
@@ -307,7 +351,9 @@ fn query(world: &World, fault: Fault, operation: &str, body: &[u8]) -> Answer {
             )
         }
         "DescribeTags" => {
-            let members = chosen.map(|(arn, balancer)| {
+            let fewer = usize::from(fault == Fault::FewerTags);
+            let told = wanted.len().saturating_sub(fewer);
+            let members = chosen.take(told).map(|(arn, balancer)| {
                 let tags = balancer
                     .tags
                     .iter()

@@ -7,7 +7,7 @@ use quick_xml::se::to_string_with_root;
 use serde::{Deserialize, Serialize};
 
 use super::rules::Place;
-use super::{Check, Said, World, Zone};
+use super::{Check, Fault, Said, World, Zone};
 
 /// A record set, element by element.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -306,6 +306,71 @@ pub(super) fn zone(world: &World, id: &str) -> Said {
     }
 }
 
+/// Security Token Service's word for whose credentials these are.
+pub(super) fn identity() -> Said {
+    let account = crate::aws::ACCOUNT;
+    Said::Body(
+        200,
+        format!(
+            "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::{account}:user/x</Arn><UserId>x</UserId>\
+             <Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+        ),
+    )
+}
+
+/// Names and types that are protected; both families of a name are.
+pub(super) fn protections(world: &World, id: &str) -> Said {
+    if !world.zones.contains_key(id) {
+        return error(404, "NoSuchHostedZone", id);
+    }
+    if world.hide_protections {
+        let what = "not authorized to perform route53:ListResourceRecordSetProtections";
+        return error(403, "AccessDenied", what);
+    }
+    let listed = world.protected.iter().flat_map(|name| {
+        ["A", "AAAA", "TXT"].map(|kind| {
+            format!(
+                "<ResourceRecordSetProtection><RecordName>{name}.</RecordName><RecordType>{kind}</RecordType></ResourceRecordSetProtection>"
+            )
+        })
+    });
+    body(
+        "ListResourceRecordSetProtectionsResponse",
+        &format!(
+            "<ResourceRecordSetProtections>{}</ResourceRecordSetProtections>",
+            listed.collect::<String>()
+        ),
+    )
+}
+
+fn limit(root: &str, kind: &str, most: usize, there: usize) -> Said {
+    body(
+        root,
+        &format!("<Limit><Type>{kind}</Type><Value>{most}</Value></Limit><Count>{there}</Count>"),
+    )
+}
+
+pub(super) fn zone_limit(world: &World, id: &str) -> Said {
+    match world.zones.get(id) {
+        None => error(404, "NoSuchHostedZone", id),
+        Some(zone) => limit(
+            "GetHostedZoneLimitResponse",
+            "MAX_RRSETS_BY_ZONE",
+            world.most_sets,
+            zone.sets.len(),
+        ),
+    }
+}
+
+pub(super) fn account_limit(world: &World) -> Said {
+    limit(
+        "GetAccountLimitResponse",
+        "MAX_HEALTH_CHECKS_BY_OWNER",
+        200,
+        world.checks.len(),
+    )
+}
+
 pub(super) fn create_zone(world: &mut World, body_text: &str) -> Said {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -316,10 +381,7 @@ pub(super) fn create_zone(world: &mut World, body_text: &str) -> Said {
         return error(400, "InvalidInput", "no name");
     };
     let id = world.id("Z");
-    let zone = Zone {
-        name: asked.name.trim_end_matches('.').to_owned(),
-        ..Zone::default()
-    };
+    let zone = Zone::new(asked.name.trim_end_matches('.'));
     let inner = format!(
         "{}<ChangeInfo><Id>/change/C1</Id><Status>INSYNC</Status><SubmittedAt>2026-11-20T00:00:00Z</SubmittedAt></ChangeInfo>\
          <DelegationSet><NameServers><NameServer>ns-1.example.net</NameServer></NameServers></DelegationSet>",
@@ -369,14 +431,28 @@ pub(super) fn list(world: &World, id: &str, query: &HashMap<String, String>) -> 
             identifier.unwrap_or_default()
         )
     });
-    body(
+    let page = if world.fault == Some(Fault::Empty) {
+        String::new()
+    } else {
+        page
+    };
+    let said = body(
         "ListResourceRecordSetsResponse",
         &format!(
             "<ResourceRecordSets>{page}</ResourceRecordSets><IsTruncated>{}</IsTruncated>{}<MaxItems>{most}</MaxItems>",
-            next.is_some(),
+            next.is_some() || world.fault == Some(Fault::NoNext),
             next.unwrap_or_default()
         ),
-    )
+    );
+    match said {
+        Said::Body(200, text) if world.fault == Some(Fault::Cut) => {
+            const END: &str = "</ResourceRecordSet>";
+            // Behind the zone's own two.
+            let ends: Vec<usize> = text.match_indices(END).map(|(at, _)| at).collect();
+            Said::Body(200, text[..ends[1] + END.len()].to_owned())
+        }
+        said @ (Said::Body(..) | Said::Silence | Said::Lost) => said,
+    }
 }
 
 fn change_info(id: &str, status: &str) -> String {
