@@ -235,6 +235,7 @@ impl Worker {
             reason: PickReason::Nearest,
             finished_first: None,
             retried_reset: false,
+            stays: false,
             queued: false,
             endpoint_port: 0,
             slot: NO_SLOT,

@@ -11,7 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Interest;
 use mio::event::Event;
@@ -29,13 +29,16 @@ use crate::accept::reset_on_close;
 pub(crate) use crate::connect::budget::Budget;
 use crate::connect::hedge::hedge_after;
 use crate::connect::opening::opening;
-pub(crate) use crate::connect::socket::classify;
+pub(crate) use crate::connect::socket::{classify, watch_path};
 use crate::flow::{Abreast, Flow, Phase, Route, Side};
 use crate::list;
 use crate::pick::{self, Candidate, Candidates};
 use crate::relay::Ready;
 use crate::wheel::Wheel;
 use crate::worker::{Handle, Timer, Worker};
+
+/// A flow that lives for this long is one that stays, and is given what only such a flow needs.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// Connects of one flow in the air at once; one side of the token each.
 const ABREAST: usize = 3;
@@ -284,14 +287,18 @@ impl Worker {
             return;
         };
         let stream = &connecting.attempts[index].stream;
-        let error = match stream.take_error() {
+        // Of a flow's first connect, writable without an error or a hang-up means connected: nothing need be asked.
+        let clean = first && event.is_writable() && !event.is_error() && !event.is_write_closed();
+        let pending = if clean { Ok(None) } else { stream.take_error() };
+        let error = match pending {
             Ok(None) if event.is_writable() && !event.is_error() => {
                 // An event of an earlier attempt on the same side may still have been on its way.
                 if !first && stream.peer_addr().is_err() {
                     return;
                 }
                 let attempt = connecting.attempts.swap_remove(index);
-                if socket::is_connected_to_itself(&attempt.stream, attempt.route.ip) {
+                if socket::is_connected_to_itself(&attempt.stream, attempt.route.addr(attempt.port))
+                {
                     self.attempt_failed(
                         handle.key,
                         attempt,
@@ -479,10 +486,14 @@ impl Worker {
             self.drop_attempt(loser);
         }
         let tick = self.wheel.tick(now);
-        self.flows[key as usize].active = tick;
-        let idle = Wheel::ticks(door.settings().idle_timeout);
-        self.wheel
-            .set(&mut self.flows, key, tick.saturating_add(idle));
+        let flow = &mut self.flows[key as usize];
+        (flow.active, flow.stays) = (tick, false);
+        let idle = door.settings().idle_timeout.min(YOUNG);
+        self.wheel.set(
+            &mut self.flows,
+            key,
+            tick.saturating_add(Wheel::ticks(idle)),
+        );
         self.relay(handle, None);
     }
 

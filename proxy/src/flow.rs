@@ -48,6 +48,8 @@ pub(crate) struct Flow {
     pub(crate) finished_first: Option<End>,
     /// It was reset once before a byte had passed and has had its one retry.
     pub(crate) retried_reset: bool,
+    /// It has outlived most flows, and the kernel watches its path.
+    pub(crate) stays: bool,
     /// It waits in the queue of flows that had more to move than a turn allows.
     pub(crate) queued: bool,
     pub(crate) endpoint_port: u16,

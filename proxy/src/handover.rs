@@ -173,6 +173,7 @@ impl Worker {
                 .map(|endpoint| if endpoint { End::Endpoint } else { End::Client }),
             // Its client's bytes may be on their way to the endpoint: it is too late to begin anew.
             retried_reset: true,
+            stays: false,
             queued: false,
             endpoint_port: handed.endpoint_addr.port(),
             slot: NO_SLOT,

@@ -10,6 +10,7 @@ use mio::net::TcpStream;
 use portolan_config::flow::EndCause;
 use portolan_config::signal::SignalKind;
 
+use crate::connect::watch_path;
 use crate::flow::{CLIENT, End, Flow, Phase, Side};
 pub(crate) use crate::relay::pump::{Pipe, Ready, Scratch};
 use crate::relay::pump::{Pumped, Way, pump};
@@ -106,8 +107,14 @@ impl Worker {
     /// A flow's slot of the wheel came up: it is over if no byte has moved for its timeout, else it goes into a later slot.
     pub(crate) fn on_wheel(&mut self, key: u32) {
         let tick = self.wheel.tick(self.now);
-        let flow = &self.flows[key as usize];
+        let flow = &mut self.flows[key as usize];
         let settings = flow.door.settings();
+        if !std::mem::replace(&mut flow.stays, true)
+            && let Some(Err(error)) = flow.endpoint.as_ref().map(|e| watch_path(e, &settings))
+        {
+            // It was reset a moment ago; the event is on its way.
+            tracing::debug!(%error, "an endpoint's socket takes no keepalive");
+        }
         let (timeout, cause) = match flow.finished_first {
             None => (settings.idle_timeout, EndCause::Idle),
             // Counted from the last byte: a long answer to a client that has finished asking is not cut off.

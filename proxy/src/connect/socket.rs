@@ -1,10 +1,11 @@
 //! The socket of one connect: made, and judged when it fails.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use mio::net::TcpStream;
+use portolan_config::address::EndpointAddr;
 use portolan_config::model::ListenerSettings;
 use portolan_config::stats::ConnectFailure;
 use smallvec::SmallVec;
@@ -24,8 +25,6 @@ pub(crate) fn open(
         Some(Protocol::TCP),
     )?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
-    socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
     let usable: SmallVec<[_; 4]> = settings
         .source_addresses
         .iter()
@@ -44,16 +43,17 @@ pub(crate) fn open(
     Ok(TcpStream::from_std(socket.into()))
 }
 
+/// Has the kernel watch the path to an endpoint. Three system calls and a timer, which a flow that is over at once does not need; the
+/// client's socket has inherited the same from its listener.
+pub(crate) fn watch_path(stream: &TcpStream, settings: &ListenerSettings) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
+    socket.set_tcp_user_timeout(Some(settings.user_timeout))
+}
+
 /// On loopback a connect to a closed port in the ephemeral range can meet itself (simultaneous open): nobody is there.
-pub(crate) fn is_connected_to_itself(stream: &TcpStream, ip: IpAddr) -> bool {
-    ip.is_loopback()
-        && match (
-            SockRef::from(stream).local_addr(),
-            SockRef::from(stream).peer_addr(),
-        ) {
-            (Ok(local), Ok(peer)) => local.as_socket() == peer.as_socket(),
-            _ => false,
-        }
+pub(crate) fn is_connected_to_itself(stream: &TcpStream, to: EndpointAddr) -> bool {
+    to.0.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local == to.0)
 }
 
 /// Whose fault a failed connect is.

@@ -61,11 +61,11 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-struct World {
+pub(crate) struct World {
     edge: Edge,
     seen: Arc<Seen>,
     listener: Arc<ListenerSnapshot>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 fn endpoint(number: u64, to: SocketAddr) -> EndpointSnapshot {
@@ -89,7 +89,7 @@ fn endpoint(number: u64, to: SocketAddr) -> EndpointSnapshot {
 }
 
 /// Each world listens on an address of its own, so that tests never meet.
-fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> World {
+pub(crate) fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> World {
     static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
     let host = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let pid = std::process::id();
@@ -216,6 +216,25 @@ fn bytes_and_half_closes_pass_both_ways() {
     assert_eq!(record.endpoint.unwrap().address, EndpointAddr(address));
     wait_for("the flow to be counted out", || {
         (world.edge.active_flows() == 0).then_some(())
+    });
+}
+
+#[test]
+fn the_path_of_a_flow_that_stays_is_watched() {
+    let (endpoint, address) = listener();
+    let world = world(ListenerSettings::default(), &[&[address]]);
+    let _client = world.connect();
+    let (_socket, edge) = endpoint.accept().unwrap();
+    // Of the edge's socket, by its ports: a timer of kind 2, which is keepalive (proc_net_tcp.rst).
+    let [local, remote] = [edge.port(), address.port()].map(|port| format!(":{port:04X}"));
+    wait_for("a keepalive timer", || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut rows = sockets.lines().map(|row| row.split_whitespace());
+        let mut ours = rows.find_map(|mut row| {
+            let (from, to) = (row.nth(1)?, row.next()?);
+            (from.ends_with(&local) && to.ends_with(&remote)).then_some(row)
+        })?;
+        ours.nth(2)?.starts_with("02:").then_some(())
     });
 }
 
