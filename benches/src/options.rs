@@ -48,7 +48,10 @@ impl Options {
                 value.with_context(|| format!("{argument} wants a value; {HELP}"))
             };
             match argument.as_str() {
-                "--quick" => (options.reps, options.length) = (3, Duration::from_millis(400)),
+                "--quick" => {
+                    (options.reps, options.length) = (3, Duration::from_millis(300));
+                    options.idle = 3000;
+                }
                 "--reps" => options.reps = value()?.parse()?,
                 "--seconds" => options.length = Duration::from_secs_f64(value()?.parse()?),
                 "--only" => options.only = words(&value()?),

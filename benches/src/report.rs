@@ -8,7 +8,7 @@ use serde::Serialize;
 
 pub use self::chart::chart;
 pub use self::judged::{Judgement, judge};
-pub use self::markdown::{judgements, tables};
+pub use self::markdown::{judgements, summary, tables};
 
 /// One repetition of one workload against one target.
 #[derive(Clone, Debug, Serialize)]

@@ -74,6 +74,8 @@ impl Report<'_> {
                 report::judgements(&judged)
             );
         }
+        text.push_str("\n## Summary\n\n");
+        text += &report::summary(self.rows, self.workloads);
         text.push_str("\n## Tables\n");
         text += &report::tables(self.rows, self.workloads);
         text.push_str("\n## Charts\n\n");

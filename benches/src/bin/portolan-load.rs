@@ -55,15 +55,17 @@ fn run(plan: &Plan, options: &Options, workloads: &[Box<dyn Workload>]) -> Resul
     let _endpoints = Endpoints::start()?;
     let mut targets = start(plan, options)?;
     let mut samples = Vec::new();
+    let mut rows = Vec::new();
     for workload in workloads {
         plan.measure(workload.as_ref(), &mut targets, &mut samples)?;
+        rows = report::rows(&samples);
+        // A run takes minutes; one that is cut short has told what it had measured.
+        if let Some(out) = &options.out {
+            publish(out, plan, &targets, workloads, &samples, &rows)?;
+        }
     }
-    let rows = report::rows(&samples);
     println!("{}", report::tables(&rows, workloads));
     println!("{}", report::judgements(&report::judge(&rows)));
-    if let Some(out) = &options.out {
-        publish(out, plan, &targets, workloads, &samples, &rows)?;
-    }
     Ok(())
 }
 

@@ -19,6 +19,52 @@ pub fn tables(rows: &[Row], workloads: &[Box<dyn Workload>]) -> String {
     text
 }
 
+/// One line a workload, one column a target: medians of the rates, and below them CPU per unit of work.
+pub fn summary(rows: &[Row], workloads: &[Box<dyn Workload>]) -> String {
+    let mut targets: Vec<&str> = Vec::new();
+    for row in rows {
+        if !targets.contains(&row.target.as_str()) {
+            targets.push(&row.target);
+        }
+    }
+    let mut head = vec!["", "unit"];
+    head.extend(&targets);
+    let head: Vec<String> = head.into_iter().map(String::from).collect();
+    let mut text = String::new();
+    line(&mut text, &head);
+    line(
+        &mut text,
+        &head.iter().map(|_| "---".to_owned()).collect::<Vec<_>>(),
+    );
+    for workload in workloads {
+        let (name, units) = (workload.name(), workload.units());
+        let find = |target: &&str| {
+            let mut rows = rows.iter();
+            rows.find(|row| row.workload == name && row.target == **target)
+        };
+        if targets.iter().find_map(find).is_none() {
+            continue;
+        }
+        let rates = targets
+            .iter()
+            .map(|t| number(find(t).map(|row| row.rate.median)));
+        let mut cells = vec![name.clone(), units.rate.to_owned()];
+        cells.extend(rates);
+        line(&mut text, &cells);
+        if let Some((unit, _)) = units.cpu {
+            let cpu = |row: &Row| row.cpu.filter(|_| row.resident.is_some());
+            let mut cells = vec![String::new(), unit.to_owned()];
+            cells.extend(
+                targets
+                    .iter()
+                    .map(|t| number(find(t).and_then(cpu).map(|c| c.median))),
+            );
+            line(&mut text, &cells);
+        }
+    }
+    text
+}
+
 fn table(text: &mut String, rows: &[&Row], workload: &dyn Workload) {
     let units = workload.units();
     let has_cpu = rows.iter().any(|row| row.cpu.is_some());
