@@ -225,16 +225,13 @@ fn the_path_of_a_flow_that_stays_is_watched() {
     let world = world(ListenerSettings::default(), &[&[address]]);
     let _client = world.connect();
     let (_socket, edge) = endpoint.accept().unwrap();
-    // Of the edge's socket, by its ports: a timer of kind 2, which is keepalive (proc_net_tcp.rst).
-    let [local, remote] = [edge.port(), address.port()].map(|port| format!(":{port:04X}"));
+    // Of the edge's socket, by its address and ports: a timer of kind 2, which is keepalive (proc_net_tcp.rst).
+    let [local, remote] = [edge.port(), address.port()].map(|port| format!("0100007F:{port:04X} "));
     wait_for("a keepalive timer", || {
         let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let mut rows = sockets.lines().map(|row| row.split_whitespace());
-        let mut ours = rows.find_map(|mut row| {
-            let (from, to) = (row.nth(1)?, row.next()?);
-            (from.ends_with(&local) && to.ends_with(&remote)).then_some(row)
-        })?;
-        ours.nth(2)?.starts_with("02:").then_some(())
+        let ours = format!("{local}{remote}");
+        let row = sockets.lines().find(|row| row.contains(&ours))?;
+        row.contains(" 02:").then_some(())
     });
 }
 
