@@ -19,6 +19,7 @@ mod replay;
 mod socket;
 mod steer;
 pub(crate) mod table;
+mod train;
 
 pub(crate) use bind::Binds;
 pub use handover::{HandedConnection, HandedDatagrams, KnownBy};
@@ -150,6 +151,8 @@ struct Entrance {
     behind: Behind,
     /// What answers leave by from the many ports that it takes.
     raw: Option<Arc<OwnedFd>>,
+    /// Answers may leave in trains; not where the device cannot compute their checksums.
+    joins: bool,
     /// In the queue of those that had more than a turn's share.
     queued: bool,
     /// What the kernel had dropped when it was last asked.
@@ -332,6 +335,7 @@ impl Udp {
             socket,
             behind,
             raw,
+            joins: true,
             queued: false,
             dropped: 0,
         });

@@ -1,7 +1,8 @@
-//! Datagrams in batches: `recvmmsg` and `sendmmsg` with the control messages that carry the local address and the size of segments, and
-//! the socket options that no library wraps. Safe to call: every pointer that the kernel is given is made here, for one call.
+//! Datagrams in batches: `recvmmsg` and `sendmmsg` with the control messages that carry the local address, the size of segments and the
+//! congestion mark; the socket options that no library wraps are below. Safe to call: every pointer that the kernel is given is made here, for one call.
 
 mod names;
+mod options;
 
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
@@ -10,8 +11,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use names::{read_address, write_address};
+pub(crate) use options::{
+    coalesce, dropped, filter, path_mtu, receive_buffer, steer, tell_ecn, tell_local_address,
+    tell_original, unfilter,
+};
 
-/// Room for the control messages of one datagram: a `sockaddr_in6` or an `in6_pktinfo`, and two ints, each with its header.
+/// Room for the control messages of one datagram: a `sockaddr_in6` or an `in6_pktinfo`, and three ints, each with its header.
 const CONTROL: usize = 128;
 
 /// What stands before the data of a control message.
@@ -20,6 +25,9 @@ const CONTROL_HEADER: usize = unsafe { libc::CMSG_LEN(0) } as usize;
 
 /// Segments that a datagram may be split into (`UDP_MAX_SEGMENTS` of kernels before 6.9).
 pub(crate) const MAX_SEGMENTS: usize = 64;
+
+/// The bits of an IPv4 header's type of service, and of an IPv6 header's traffic class, that are the congestion mark.
+const ECN: u8 = 0b11;
 
 /// What was received beside the payload.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +44,8 @@ pub(crate) struct Meta {
     pub(crate) segment: usize,
     /// It did not fit the buffer.
     pub(crate) truncated: bool,
+    /// Its congestion mark (ECN, RFC 3168), where the socket was told to say: 0 is none.
+    pub(crate) ecn: u8,
 }
 
 impl Meta {
@@ -46,6 +56,7 @@ impl Meta {
         len: 0,
         segment: 0,
         truncated: false,
+        ecn: 0,
     };
 
     /// Datagrams in it.
@@ -191,6 +202,11 @@ impl Receiver {
                             meta.port = Some(local.port());
                         }
                     }
+                    (libc::IPPROTO_IP, libc::IP_TOS) => meta.ecn = *data & ECN,
+                    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                        let class = ptr::read_unaligned(data.cast::<libc::c_int>());
+                        meta.ecn = class as u8 & ECN;
+                    }
                     (libc::SOL_UDP, libc::UDP_GRO) => {
                         let size = ptr::read_unaligned(data.cast::<libc::c_int>());
                         meta.segment = usize::try_from(size).unwrap_or(0);
@@ -217,10 +233,12 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) from: Option<IpAddr>,
     /// Stands in front of every datagram.
     pub(crate) header: &'a [u8],
-    /// The payload.
-    pub(crate) payload: &'a [u8],
-    /// Split the payload into datagrams of this size; 0 is one datagram. At most [`MAX_SEGMENTS`].
+    /// The payload, in as many parts as there are. Each part begins a datagram.
+    pub(crate) parts: &'a [&'a [u8]],
+    /// Split the payload into datagrams of this size, of which the last may be shorter; 0 is one datagram. At most [`MAX_SEGMENTS`].
     pub(crate) segment: usize,
+    /// The congestion mark.
+    pub(crate) ecn: u8,
 }
 
 /// What `sendmmsg` reads from. Made once, so that sending allocates nothing.
@@ -243,10 +261,11 @@ impl Sender {
         }
     }
 
-    /// Sends them in order and says how many were sent; an error is the first one's.
+    /// Sends them in order and says how many were sent; an error is the first one's. `ipv6` is the socket's family.
     pub(crate) fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
+        ipv6: bool,
         messages: impl Iterator<Item = Outgoing<'a>> + Clone,
     ) -> io::Result<usize> {
         let limit = self.headers.len();
@@ -257,9 +276,8 @@ impl Sender {
         let mut count = 0;
         let mut vector = 0;
         for (slot, message) in messages.enumerate().take(limit) {
-            let parts = parts(&message);
-            let segment = message.segment_on_wire();
-            let controllen = write_control(&mut self.controls[slot], message.from, segment);
+            let parts = vectors(&message);
+            let controllen = write_control(&mut self.controls[slot], &message, ipv6);
             let header = &mut self.headers[slot].0.msg_hdr;
             header.msg_iov = (&raw mut self.vectors[vector]).cast();
             header.msg_iovlen = parts as _;
@@ -305,15 +323,17 @@ impl Sender {
                 iov_len: bytes.len(),
             }));
         };
-        if message.header.is_empty() {
-            push(message.payload);
-        } else if message.segment == 0 {
-            push(message.header);
-            push(message.payload);
-        } else {
-            for datagram in message.payload.chunks(message.segment) {
+        for part in message.parts {
+            if message.header.is_empty() {
+                push(part);
+            } else if message.segment == 0 {
                 push(message.header);
-                push(datagram);
+                push(part);
+            } else {
+                for datagram in part.chunks(message.segment) {
+                    push(message.header);
+                    push(datagram);
+                }
             }
         }
     }
@@ -328,13 +348,14 @@ impl Outgoing<'_> {
     }
 }
 
-/// Vectors of a message.
-fn parts(message: &Outgoing<'_>) -> usize {
-    match (message.header.is_empty(), message.segment) {
+/// How many vectors a message takes.
+fn vectors(message: &Outgoing<'_>) -> usize {
+    let each = |part: &&[u8]| match (message.header.is_empty(), message.segment) {
         (true, _) => 1,
         (false, 0) => 2,
-        (false, segment) => 2 * message.payload.len().div_ceil(segment),
-    }
+        (false, segment) => 2 * part.len().div_ceil(segment),
+    };
+    message.parts.iter().map(each).sum()
 }
 
 /// Sends one datagram on a connected socket.
@@ -356,19 +377,16 @@ pub(crate) fn send(socket: BorrowedFd<'_>, payload: &[u8]) -> io::Result<()> {
 }
 
 /// Writes the control messages and says how long they are.
-fn write_control(
-    control: &mut MaybeUninit<Control>,
-    from: Option<IpAddr>,
-    segment: usize,
-) -> usize {
-    if from.is_none() && segment == 0 {
+fn write_control(control: &mut MaybeUninit<Control>, message: &Outgoing<'_>, ipv6: bool) -> usize {
+    let (from, segment) = (message.from, message.segment_on_wire());
+    if from.is_none() && segment == 0 && message.ecn == 0 {
         return 0;
     }
     *control = MaybeUninit::new(Control([0; CONTROL]));
     let base: *mut u8 = control.as_mut_ptr().cast();
     let mut used = 0;
     let mut put = |level: libc::c_int, kind: libc::c_int, data: *const u8, len: usize| {
-        // SAFETY: `used` grows by CMSG_SPACE of 12, 20 and 2 bytes at most, 88 in all, which CONTROL holds; `base` is aligned for a
+        // SAFETY: `used` grows by CMSG_SPACE of 20, 2 and 4 bytes at most, 88 in all, which CONTROL holds; `base` is aligned for a
         // cmsghdr as Control is, and CMSG_SPACE keeps it so; `data` points to `len` bytes.
         unsafe {
             let head = base.add(used).cast::<libc::cmsghdr>();
@@ -422,138 +440,15 @@ fn write_control(
             size_of::<u16>(),
         );
     }
+    if message.ecn != 0 {
+        let (level, kind) = if ipv6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_TOS)
+        };
+        let mark = libc::c_int::from(message.ecn & ECN);
+        let len = size_of::<libc::c_int>();
+        put(level, kind, (&raw const mark).cast(), len);
+    }
     used
-}
-
-/// `UDP_GRO` (Linux 5.0): datagrams of one flow may come coalesced, with their size.
-pub(crate) fn coalesce(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set(socket, libc::SOL_UDP, libc::UDP_GRO, &1i32)
-}
-
-/// `IP_PKTINFO`, `IPV6_RECVPKTINFO`: datagrams come with the local address that they were sent to.
-pub(crate) fn tell_local_address(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
-    if ipv6 {
-        set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &1i32)
-    } else {
-        set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, &1i32)
-    }
-}
-
-/// `IP_RECVORIGDSTADDR` (Linux 2.6.38), `IPV6_RECVORIGDSTADDR`: the local address and the port that datagrams were sent to, which need not
-/// be the socket's. No rights are needed.
-pub(crate) fn tell_original(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
-    if ipv6 {
-        set(
-            socket,
-            libc::IPPROTO_IPV6,
-            libc::IPV6_RECVORIGDSTADDR,
-            &1i32,
-        )
-    } else {
-        set(socket, libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR, &1i32)
-    }
-}
-
-/// A receive buffer beyond `net.core.rmem_max`, with `CAP_NET_ADMIN`; without it, up to that.
-pub(crate) fn receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
-        .or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes))
-}
-
-/// `SO_ATTACH_REUSEPORT_CBPF` (Linux 4.5): the program's result is the index of the group's socket that gets a datagram.
-pub(crate) fn steer(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
-    attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF, program)
-}
-
-/// `SO_ATTACH_FILTER`: the program's result is how many bytes are kept of a datagram, 0 drops it.
-pub(crate) fn filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
-    attach(socket, libc::SO_ATTACH_FILTER, program)
-}
-
-/// `SO_DETACH_FILTER`.
-pub(crate) fn unfilter(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &0i32)
-}
-
-fn attach(
-    socket: BorrowedFd<'_>,
-    option: libc::c_int,
-    program: &[libc::sock_filter],
-) -> io::Result<()> {
-    let program = libc::sock_fprog {
-        len: program.len() as libc::c_ushort,
-        // The kernel copies the program and writes nothing.
-        filter: program.as_ptr().cast_mut(),
-    };
-    set(socket, libc::SOL_SOCKET, option, &program)
-}
-
-fn set<T>(
-    socket: BorrowedFd<'_>,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: &T,
-) -> io::Result<()> {
-    // SAFETY: the kernel reads `size_of::<T>()` bytes of `value`, which every caller makes the option's own structure.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            ptr::from_ref(value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-fn get<T: Copy>(
-    socket: BorrowedFd<'_>,
-    level: libc::c_int,
-    option: libc::c_int,
-    mut value: T,
-) -> io::Result<T> {
-    let mut len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes to `value`, which is that large; every caller passes integers.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw mut value).cast(),
-            &raw mut len,
-        )
-    };
-    if result == 0 {
-        Ok(value)
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// Datagrams that found this socket's receive buffer full, ever (`SO_MEMINFO`, Linux 4.12).
-pub(crate) fn dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
-    /// `SK_MEMINFO_DROPS` of linux/sock_diag.h, and the number of values.
-    const DROPS: usize = 8;
-    let values = get(
-        socket,
-        libc::SOL_SOCKET,
-        libc::SO_MEMINFO,
-        [0u32; DROPS + 1],
-    )?;
-    Ok(values[DROPS])
-}
-
-/// The MTU of a connected socket's path, as far as it is known.
-pub(crate) fn path_mtu(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<usize> {
-    let (level, option) = if ipv6 {
-        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
-    } else {
-        (libc::IPPROTO_IP, libc::IP_MTU)
-    };
-    get(socket, level, option, 0i32).map(|mtu| usize::try_from(mtu).unwrap_or(0))
 }

@@ -5,11 +5,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::slice;
 use std::sync::Arc;
 
 use portolan_config::stats::DropCause;
+use smallvec::SmallVec;
 
-use super::batch::Reply;
+use super::batch::{Reply, SLOTS};
 use super::{Turn, Udp};
 use crate::sys::udp::Outgoing;
 
@@ -40,19 +42,29 @@ impl Udp {
         }
         let mut sent = 0;
         while let Some(next) = answers.get(sent) {
-            let outgoing = answers[sent..].iter().map(|answer| {
-                let reply = &replies[answer.reply];
-                let all = self.outbox.bytes(reply.slot, reply.len);
-                Outgoing {
-                    // A raw socket of IPv6 takes the port for a protocol.
-                    to: Some(without_port(reply.to)),
-                    from: reply.from.map(|from| from.ip()),
-                    header: &answer.header,
-                    payload: &all[answer.bytes.clone()],
-                    segment: 0,
-                }
-            });
-            match self.sender.send(raw.as_fd(), outgoing) {
+            let result = {
+                let waiting = &answers[sent..answers.len().min(sent + SLOTS)];
+                let bytes = |answer: &Answer| {
+                    let reply = &replies[answer.reply];
+                    &self.outbox.bytes(reply.slot, reply.len)[answer.bytes.clone()]
+                };
+                let parts: SmallVec<[&[u8]; SLOTS]> = waiting.iter().map(bytes).collect();
+                let outgoing = waiting.iter().zip(&parts).map(|(answer, part)| {
+                    let reply = &replies[answer.reply];
+                    Outgoing {
+                        // A raw socket of IPv6 takes the port for a protocol.
+                        to: Some(without_port(reply.to)),
+                        from: reply.from.map(|from| from.ip()),
+                        header: &answer.header,
+                        parts: slice::from_ref(part),
+                        segment: 0,
+                        ecn: reply.ecn,
+                    }
+                });
+                let ipv6 = replies[next.reply].to.is_ipv6();
+                self.sender.send(raw.as_fd(), ipv6, outgoing)
+            };
+            match result {
                 Ok(count) => {
                     for answer in &answers[sent..sent + count] {
                         let path = &replies[answer.reply].path;

@@ -7,7 +7,8 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use super::path::Path;
-use crate::sys::udp::{Meta, Outgoing, Receiver};
+use super::train::Piece;
+use crate::sys::udp::{Meta, Receiver};
 
 /// Datagrams that are received at once. More would save little, and trains of them would not stay in the cache.
 pub(crate) const SLOTS: usize = 32;
@@ -66,24 +67,23 @@ pub(crate) struct Reply {
     pub(crate) slot: usize,
     pub(crate) len: usize,
     pub(crate) segment: usize,
+    pub(crate) ecn: u8,
     pub(crate) path: Rc<Path>,
 }
 
 impl Reply {
+    pub(super) fn piece(&self) -> Piece {
+        Piece {
+            len: self.len,
+            segment: self.segment,
+            ecn: self.ecn,
+        }
+    }
+
     pub(crate) fn datagrams(&self) -> u64 {
         match self.segment {
             0 => 1,
             segment => self.len.div_ceil(segment) as u64,
-        }
-    }
-
-    pub(crate) fn outgoing<'b>(&self, batch: &'b Batch) -> Outgoing<'b> {
-        Outgoing {
-            to: Some(self.to),
-            from: self.from.map(|from| from.ip()),
-            header: &[],
-            payload: batch.bytes(self.slot, self.len),
-            segment: self.segment,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::batch::{Batch, SLOTS};
 use super::open::First;
 use super::replay::Kept;
 use super::table::{Declared, FlowId, Tuple};
+use super::train::{Piece, joined};
 use super::{Again, Turn, Udp};
 use crate::accept::is_lack;
 use crate::flow::Door;
@@ -42,9 +43,18 @@ struct Run<'b> {
 struct Message<'b> {
     payload: &'b [u8],
     segment: usize,
+    ecn: u8,
 }
 
 impl Message<'_> {
+    fn piece(&self) -> Piece {
+        Piece {
+            len: self.payload.len(),
+            segment: self.segment,
+            ecn: self.ecn,
+        }
+    }
+
     fn datagrams(&self) -> u64 {
         match self.segment {
             0 => 1,
@@ -132,6 +142,7 @@ impl Udp {
             let whole = Message {
                 payload: bytes,
                 segment: meta.segment,
+                ecn: meta.ecn,
             };
             if !trusted {
                 self.give(turn, (key, door), (tuple, None), whole, &[], &mut run);
@@ -144,6 +155,7 @@ impl Udp {
                         let message = Message {
                             payload,
                             segment: 0,
+                            ecn: meta.ecn,
                         };
                         self.give(
                             turn,
@@ -243,6 +255,7 @@ impl Udp {
                     sent += count;
                     tries = 0;
                 }
+                Err(error) if self.was_joined(id, &header, &messages[sent..], &error) => {}
                 Err(error) => {
                     tries += 1;
                     let after = self.on_send_error(turn, id, &header, messages[sent], &error);
@@ -293,12 +306,14 @@ impl Udp {
         let Some(socket) = self.sockets.get(id as usize).and_then(Option::as_ref) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let splits = self
-            .table
-            .get(id)
-            .is_some_and(|flow| flow.carried.path.splits.get());
+        let Some(flow) = self.table.get(id) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let path = &flow.carried.path;
+        let (splits, joins) = (path.splits.get(), path.joins.get());
+        let ipv6 = path.route.ip.is_ipv6();
         match messages {
-            [one] if header.is_empty() && one.segment == 0 => {
+            [one] if header.is_empty() && one.segment == 0 && one.ecn == 0 => {
                 send(socket.as_fd(), one.payload).map(|()| 1)
             }
             // A train that must go one by one is its own error, dealt with as such.
@@ -309,16 +324,39 @@ impl Udp {
             }
             messages => {
                 let whole = |message: &&Message<'_>| !(splits && message.segment > 0);
-                let outgoing = messages.iter().take_while(whole).map(|message| Outgoing {
-                    to: None,
-                    from: None,
-                    header,
-                    payload: message.payload,
-                    segment: message.segment,
-                });
-                self.sender.send(socket.as_fd(), outgoing)
+                let whole = messages.iter().take_while(whole).count();
+                let messages = &messages[..whole];
+                let parts: SmallVec<[&[u8]; SLOTS]> = messages.iter().map(|m| m.payload).collect();
+                let trains = trains(messages, &parts, header, joins);
+                let sent = self.sender.send(socket.as_fd(), ipv6, trains.clone())?;
+                Ok(trains.take(sent).map(|train| train.parts.len()).sum())
             }
         }
+    }
+
+    /// Whether what was refused were several datagrams joined to one train, as devices refuse that of some paths. Such ones are sent
+    /// one by one from here on.
+    fn was_joined(
+        &self,
+        id: FlowId,
+        header: &[u8],
+        messages: &[Message<'_>],
+        error: &io::Error,
+    ) -> bool {
+        let Some(flow) = self.table.get(id) else {
+            return false;
+        };
+        let joins = &flow.carried.path.joins;
+        let pieces = messages.iter().map(Message::piece);
+        if !is_of_trains(error) || joined(pieces, header.len(), joins.get()) <= 1 {
+            return false;
+        }
+        joins.set(match error.raw_os_error() {
+            // The device cannot compute their checksums, whatever their length.
+            Some(libc::EIO) => 0,
+            Some(_) | None => messages[0].payload.len() + header.len() - 1,
+        });
+        true
     }
 
     fn on_send_error(
@@ -380,6 +418,7 @@ impl Udp {
             let single = Message {
                 payload,
                 segment: 0,
+                ecn: train.ecn,
             };
             match self.send_some(id, header, &[single]) {
                 Ok(_) => self.note_sent(turn, id, &[single]),
@@ -431,6 +470,7 @@ impl Udp {
         let message = Message {
             payload: &payload,
             segment: 0,
+            ecn: 0,
         };
         // An error is the next datagram's to deal with.
         if self.send_some(id, &header, &[message]).is_ok() {
@@ -483,8 +523,45 @@ impl Udp {
     }
 }
 
+/// Messages as they are handed to the kernel: what can be joined is.
+fn trains<'a>(
+    messages: &'a [Message<'a>],
+    parts: &'a [&'a [u8]],
+    header: &'a [u8],
+    joins: usize,
+) -> impl Iterator<Item = Outgoing<'a>> + Clone {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let first = messages.get(at)?;
+        let pieces = messages[at..].iter().map(Message::piece);
+        let count = joined(pieces, header.len(), joins);
+        let parts = &parts[at..at + count];
+        at += count;
+        Some(Outgoing {
+            to: None,
+            from: None,
+            header,
+            parts,
+            segment: if count > 1 {
+                first.payload.len()
+            } else {
+                first.segment
+            },
+            ecn: first.ecn,
+        })
+    })
+}
+
+/// Whether an error can be that a train is not taken, whose datagrams would be.
+pub(super) fn is_of_trains(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO)
+    )
+}
+
 /// The datagrams that a train is made of.
-fn pieces(bytes: &[u8], segment: usize) -> impl Iterator<Item = &[u8]> {
+pub(super) fn pieces(bytes: &[u8], segment: usize) -> impl Iterator<Item = &[u8]> {
     let size = match segment {
         0 => bytes.len().max(1),
         segment => segment,

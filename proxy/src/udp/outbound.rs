@@ -10,10 +10,11 @@ use portolan_config::stats::DropCause;
 use smallvec::SmallVec;
 
 use super::batch::{Reply, SLOTS};
+use super::inbound::{is_of_trains, pieces};
 use super::open::name_of;
 use super::replay::Kept;
 use super::table::FlowId;
-use super::{Again, Turn, Udp};
+use super::{Again, Turn, Udp, train};
 use crate::sys::udp::{Meta, Outgoing};
 
 /// Datagrams received of one flow at once: a few flows that answer together fill the buffers.
@@ -103,6 +104,7 @@ impl Udp {
                 slot,
                 len: meta.len,
                 segment: meta.segment,
+                ecn: meta.ecn,
                 path: Rc::clone(&path),
             };
             self.replies.push(reply);
@@ -162,16 +164,27 @@ impl Udp {
 
     fn send_replies(&mut self, turn: &mut Turn<'_>, entrance: u32, replies: &[Reply]) {
         let mut sent = 0;
-        while let Some(next) = replies.get(sent) {
+        while sent < replies.len() {
+            let rest = &replies[sent..];
             let Some(entrance) = self.entrances.get(entrance as usize) else {
                 return;
             };
-            let outgoing = replies[sent..]
-                .iter()
-                .map(|reply| reply.outgoing(&self.outbox));
-            match self.sender.send(entrance.socket.as_fd(), outgoing) {
+            let (result, first) = {
+                let parts: SmallVec<[&[u8]; SLOTS]> = rest
+                    .iter()
+                    .map(|reply| self.outbox.bytes(reply.slot, reply.len))
+                    .collect();
+                let trains = trains(rest, &parts, entrance.joins);
+                let sizes = || trains.clone().map(|train| train.parts.len());
+                let (socket, ipv6) = (entrance.socket.as_fd(), entrance.bind.is_ipv6());
+                let result = self.sender.send(socket, ipv6, trains.clone());
+                let result = result.map(|count| sizes().take(count).sum::<usize>());
+                let first = sizes().next().unwrap_or(1);
+                (result, first)
+            };
+            match result {
                 Ok(count) => {
-                    for reply in &replies[sent..sent + count] {
+                    for reply in &rest[..count] {
                         let passed = (reply.datagrams(), reply.len as u64);
                         self.note(turn, &reply.path, (0, 0), passed);
                     }
@@ -179,24 +192,36 @@ impl Udp {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.on_reply_error(turn, next, &error);
-                    sent += 1;
+                    self.on_reply_error(turn, &rest[..first], &error);
+                    sent += first;
                 }
             }
         }
     }
 
-    fn on_reply_error(&mut self, turn: &mut Turn<'_>, reply: &Reply, error: &io::Error) {
-        let cause = match error.raw_os_error() {
-            Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO) if reply.segment > 0 => {
-                return self.reply_singly(turn, reply);
+    /// What was to leave as one, a train or a datagram, was refused.
+    fn on_reply_error(&mut self, turn: &mut Turn<'_>, replies: &[Reply], error: &io::Error) {
+        let Some(first) = replies.first() else {
+            return;
+        };
+        if is_of_trains(error) && (first.segment > 0 || replies.len() > 1) {
+            if error.raw_os_error() == Some(libc::EIO)
+                && let Some(entrance) = self.entrances.get_mut(first.entrance as usize)
+            {
+                entrance.joins = false;
             }
+            for reply in replies {
+                self.reply_singly(turn, reply);
+            }
+            return;
+        }
+        let cause = match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => DropCause::SendBuffer,
             Some(libc::EMSGSIZE) => DropCause::Mtu,
             Some(_) | None => DropCause::Network,
         };
-        let stats = &reply.path.route.door.stats;
-        stats.count_dropped(cause, reply.datagrams());
+        let stats = &first.path.route.door.stats;
+        stats.count_dropped(cause, replies.iter().map(Reply::datagrams).sum());
     }
 
     /// Sends the datagrams of a train one by one.
@@ -204,19 +229,19 @@ impl Udp {
         let Some(entrance) = self.entrances.get(reply.entrance as usize) else {
             return;
         };
+        let (socket, ipv6) = (entrance.socket.as_fd(), entrance.bind.is_ipv6());
         let (mut datagrams, mut bytes) = (0, 0);
         let train = self.outbox.bytes(reply.slot, reply.len);
-        for payload in train.chunks(reply.segment.max(1)) {
+        for payload in pieces(train, reply.segment) {
             let single = Outgoing {
                 to: Some(reply.to),
                 from: reply.from.map(|from| from.ip()),
                 header: &[],
-                payload,
+                parts: &[payload],
                 segment: 0,
+                ecn: reply.ecn,
             };
-            let sent = self
-                .sender
-                .send(entrance.socket.as_fd(), std::iter::once(single));
+            let sent = self.sender.send(socket, ipv6, std::iter::once(single));
             if sent.is_ok() {
                 datagrams += 1;
                 bytes += payload.len() as u64;
@@ -229,4 +254,30 @@ impl Udp {
         }
         self.note(turn, &reply.path, (0, 0), (datagrams, bytes));
     }
+}
+
+/// Answers of one entrance as they are handed to the kernel: what can be joined is.
+fn trains<'a>(
+    replies: &'a [Reply],
+    parts: &'a [&'a [u8]],
+    joins: bool,
+) -> impl Iterator<Item = Outgoing<'a>> + Clone {
+    let longest = if joins { train::LONGEST } else { 0 };
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let first = replies.get(at)?;
+        let same = |reply: &&Reply| reply.to == first.to && reply.from == first.from;
+        let pieces = replies[at..].iter().take_while(same).map(Reply::piece);
+        let count = train::joined(pieces, 0, longest);
+        let parts = &parts[at..at + count];
+        at += count;
+        Some(Outgoing {
+            to: Some(first.to),
+            from: first.from.map(|from| from.ip()),
+            header: &[],
+            parts,
+            segment: if count > 1 { first.len } else { first.segment },
+            ecn: first.ecn,
+        })
+    })
 }

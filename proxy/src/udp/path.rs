@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use portolan_config::flow::EndCause;
 use portolan_config::snapshot::{Fate, ListenerSnapshot};
 
+use super::train;
 use crate::flow::{Door, Route};
 use crate::pick::Candidate;
 
@@ -26,6 +27,8 @@ pub(crate) struct Path {
     pub(crate) proxy: Cell<bool>,
     /// Segments are split here, since the path does not take them whole.
     pub(crate) splits: Cell<bool>,
+    /// The longest datagram, with its PROXY header, that is sent together with others.
+    pub(crate) joins: Cell<usize>,
     mtu: Cell<Option<(usize, Instant)>>,
 }
 
@@ -66,6 +69,7 @@ impl Path {
             datagrams_out: Cell::new(0),
             proxy: Cell::new(false),
             splits: Cell::new(false),
+            joins: Cell::new(train::LONGEST),
             mtu: Cell::new(None),
         }
     }

@@ -91,6 +91,7 @@ fn prepare(bind: SocketAddr, takes: Takes) -> io::Result<Socket> {
     }
     udp::receive_buffer(socket.as_fd(), RECEIVE_BUFFER)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
+    udp::tell_ecn(socket.as_fd(), bind.is_ipv6())?;
     coalesce(&socket);
     Ok(socket)
 }
@@ -118,6 +119,7 @@ pub(crate) fn connect(
     if to.ip().is_loopback() && socket.local_addr()?.as_socket() == Some(to) {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
+    udp::tell_ecn(socket.as_fd(), to.is_ipv6())?;
     coalesce(&socket);
     Ok(socket.into())
 }
