@@ -26,14 +26,17 @@ const HEAD: usize = 8 + 8 + 4;
 
 const LARGEST: usize = 1_200;
 
-/// Longer than the edge is ever stopped, and than a socket waits for it.
-const LOST_AFTER: Duration = Duration::from_secs(5);
+/// Longer than the edge is ever stopped. What comes later still counts as long as its client listens.
+const LOST_AFTER: Duration = Duration::from_secs(2);
+
+/// How long it listens at the end.
+const LAST_AFTER: Duration = Duration::from_secs(10);
 
 /// The listener's, in seconds. Longer than a client waits for what was lost, or its flow would be another one when it goes on.
-pub(super) const IDLE_TIMEOUT: u64 = 8;
+pub(super) const IDLE_TIMEOUT: u64 = 3;
 
-/// A flow's records come when the edge has forgotten it, wherever it lived.
-const RECORDED_AFTER: Duration = Duration::from_secs(IDLE_TIMEOUT + 7);
+/// A flow's records come when the edge has forgotten it, and its idle time begins anew with every upgrade.
+const RECORDED_AFTER: Duration = Duration::from_secs(IDLE_TIMEOUT + 17);
 
 /// What is known of a flow.
 struct Session {
@@ -222,7 +225,12 @@ pub(super) async fn ask(
     };
     for round in 0..rounds {
         let numbers = round * at_once..(round + 1) * at_once;
-        if let Err(why) = client.round(&ledger, numbers).await {
+        let patience = if round + 1 < rounds {
+            LOST_AFTER
+        } else {
+            LAST_AFTER
+        };
+        if let Err(why) = client.round(&ledger, numbers, patience).await {
             ledger.finding(format!("flow {id}: {why}"));
         }
         sleep(Duration::from_millis(random.random_range(20..400))).await;
@@ -270,7 +278,12 @@ impl Client<'_> {
     }
 
     /// Sends some and waits for the echoes of all of them.
-    async fn round(&self, ledger: &Ledger, numbers: std::ops::Range<u32>) -> Result<(), String> {
+    async fn round(
+        &self,
+        ledger: &Ledger,
+        numbers: std::ops::Range<u32>,
+        patience: Duration,
+    ) -> Result<(), String> {
         if let Some(session) = self.sessions.kept().live.get_mut(&self.id) {
             session.sent = numbers.end;
             session.answered.resize(numbers.end as usize, 0);
@@ -279,7 +292,7 @@ impl Client<'_> {
             let sent = self.socket.send(&datagram(self.id, number, UP)).await;
             sent.map_err(|error| format!("datagram {number} cannot be sent: {error}"))?;
         }
-        let until = tokio::time::Instant::now() + LOST_AFTER;
+        let until = tokio::time::Instant::now() + patience;
         let mut missing = numbers.len();
         let mut buffer = [0; 2 * LARGEST];
         while missing > 0 {

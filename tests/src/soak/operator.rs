@@ -128,7 +128,7 @@ impl Operator {
                     self.drain(stage, ledger, turn, victim).await;
                 }
                 Act::Stall => {
-                    let span = Duration::from_millis(random.random_range(100..1_500));
+                    let span = Duration::from_millis(random.random_range(100..1_000));
                     self.stall(span).await;
                 }
             }
