@@ -81,6 +81,7 @@ pub fn listener(
             port_overrides: Vec::new(),
             settings: Arc::new(GroupSettings {
                 proxy_protocol: ProxyProtocol::Off,
+                client_address: Default::default(),
                 on_unhealthy: OnUnhealthy::Reset,
                 reset_over: Duration::from_secs(1),
                 reset_rate: 2000,
@@ -113,6 +114,7 @@ fn endpoint(i: usize, is_up: bool) -> EndpointSnapshot {
         health,
         rtt: None,
         live: Arc::new(AddressLive::new(AddressId(i as u64))),
+        transparent: false,
     };
     EndpointSnapshot {
         id: id(i),

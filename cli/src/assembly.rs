@@ -284,11 +284,6 @@ impl Assembly {
         self.plane.ask(0, Edge::active_flows)
     }
 
-    /// The most flows at once.
-    pub(crate) fn max_flows(&self) -> usize {
-        self.plane.max_flows()
-    }
-
     /// Data-path threads.
     pub(crate) fn workers(&self) -> usize {
         self.plane.ask(0, Edge::workers)

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use portolan_config::file::{self, FileErrors, Loaded, Problem};
-use portolan_proxy::effective_max_flows;
 use serde::Serialize;
 
 use crate::args::{EXIT_DONE, EXIT_INVALID_FILE};
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let effective = Effective {
         descriptors,
-        max_flows: effective_max_flows(&loaded.config.limits) as usize,
+        max_flows: limits::max_flows(&loaded.config),
         workers: limits::workers(&loaded.config),
         relay: "copy",
         config: &loaded.config,

@@ -5,8 +5,8 @@ use std::fmt;
 use std::thread;
 
 use caps::{CapSet, Capability};
-use portolan_config::model::{Config, Limits};
-use portolan_proxy::effective_max_flows;
+use portolan_config::model::{Config, Limits, Protocol};
+use portolan_proxy::{MOST_SOCKET_PORTS, effective_max_flows, listening_descriptors};
 use rlimit::Resource;
 
 use crate::steering;
@@ -50,21 +50,22 @@ pub(crate) struct Unmet {
 impl Unmet {
     /// What is wrong with `config` here, if anything is.
     pub(crate) fn of(config: &Config, descriptors: Descriptors) -> Option<Self> {
-        Self::of_limits(&config.limits, descriptors).or_else(|| steering::unmet(config))
+        Self::of_limits(&config.limits, listening(config), descriptors)
+            .or_else(|| steering::unmet(config))
     }
 
-    fn of_limits(limits: &Limits, descriptors: Descriptors) -> Option<Self> {
+    fn of_limits(limits: &Limits, listening: u64, descriptors: Descriptors) -> Option<Self> {
         let uncapped = Limits {
             max_flows: 0,
             ..*limits
         };
-        let (asked, carried) = (limits.max_flows, effective_max_flows(&uncapped));
-        let needed = u64::from(asked) * 2 + RESERVED;
+        let (asked, carried) = (limits.max_flows, effective_max_flows(&uncapped, listening));
+        let needed = u64::from(asked) * 2 + RESERVED + listening;
         let descriptors = descriptors.soft;
         (asked > carried).then(|| Self {
             key: "limits.max_flows".to_owned(),
             what: format!(
-                "{asked} is more than the {carried} flows that {descriptors} descriptors carry"
+                "{asked} is more than the {carried} flows that {descriptors} descriptors carry beside {listening} listening sockets"
             ),
             remedy: format!("allow {needed} descriptors (LimitNOFILE=, ulimit -Hn), or lower it"),
         })
@@ -92,6 +93,17 @@ pub(crate) struct Effective<'a> {
     pub(crate) relay: &'static str,
     /// The file.
     pub(crate) config: &'a Config,
+}
+
+/// The most flows that this process carries with `config`.
+pub(crate) fn max_flows(config: &Config) -> usize {
+    effective_max_flows(&config.limits, listening(config)) as usize
+}
+
+/// Descriptors that its listening sockets take.
+fn listening(config: &Config) -> u64 {
+    let binds = |protocol| sockets(config, protocol, MOST_SOCKET_PORTS).1;
+    listening_descriptors(binds(Protocol::Tcp), binds(Protocol::Udp), workers(config))
 }
 
 /// Data-path threads that `[pop] workers` asks for.
@@ -221,6 +233,13 @@ fn capabilities() -> String {
 }
 
 fn listeners(config: &Config) -> String {
+    let all = |protocol| sockets(config, protocol, usize::MAX);
+    let (tcp, udp) = (all(Protocol::Tcp), all(Protocol::Udp));
+    format!("{} on {} addresses and ports", tcp.0 + udp.0, tcp.1 + udp.1)
+}
+
+/// Listeners of a protocol, and the addresses and ports that they are on; one port an address where a listener has more than `most`.
+fn sockets(config: &Config, protocol: Protocol, most: usize) -> (usize, usize) {
     let enabled = config
         .accelerators
         .iter()
@@ -233,12 +252,17 @@ fn listeners(config: &Config) -> String {
         } else {
             accelerator.addresses.len()
         };
-        for listener in &accelerator.listeners {
+        let mine = accelerator
+            .listeners
+            .iter()
+            .filter(|l| l.protocol == protocol);
+        for listener in mine {
             listeners += 1;
-            sockets += addresses * listener.ports.len();
+            let ports = listener.ports.len();
+            sockets += addresses * if ports > most { 1 } else { ports };
         }
     }
-    format!("{listeners} on {sockets} addresses and ports")
+    (listeners, sockets)
 }
 
 #[cfg(test)]
@@ -277,15 +301,16 @@ mod tests {
             max_flows,
             ..Limits::default()
         };
-        assert_eq!(Unmet::of_limits(&limits(0), descriptors), None);
-        assert_eq!(Unmet::of_limits(&limits(1), descriptors), None);
-        let unmet = Unmet::of_limits(&limits(u32::MAX), descriptors)
+        assert_eq!(Unmet::of_limits(&limits(0), 44, descriptors), None);
+        assert_eq!(Unmet::of_limits(&limits(1), 44, descriptors), None);
+        let unmet = Unmet::of_limits(&limits(u32::MAX), 44, descriptors)
             .unwrap()
             .to_string();
         for figure in [
             "limits.max_flows: 4294967295",
             "1024 descriptors",
-            "allow 8589935102",
+            "beside 44 listening sockets",
+            "allow 8589935146",
         ] {
             assert!(unmet.contains(figure), "{unmet}");
         }

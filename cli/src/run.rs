@@ -306,7 +306,7 @@ async fn live(start: Start) -> anyhow::Result<()> {
 fn tell_limits(config: &Config, descriptors: Descriptors, edge: &Assembly) {
     let effective = Effective {
         descriptors,
-        max_flows: edge.max_flows(),
+        max_flows: limits::max_flows(config),
         workers: edge.workers(),
         relay: edge.relay_mode(),
         config,

@@ -1,7 +1,7 @@
 //! The three ends of a flow as types that cannot be swapped, and what an endpoint may be named by.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Where a client speaks from: the peer of the accepted socket, or what a trusted PROXY header said.
@@ -42,6 +42,14 @@ impl fmt::Display for Host {
             Host::Ip(ip) => ip.fmt(f),
             Host::Name(name) => f.write_str(name),
         }
+    }
+}
+
+/// A source as it is counted: one IPv6 network is one source, since a client has all of a /64.
+pub fn source_network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }
 

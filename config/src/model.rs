@@ -259,6 +259,8 @@ pub struct ListenerSettings {
     pub source_addresses: Vec<IpAddr>,
     /// UDP: a flow of QUIC stays with its endpoint when the client's address changes.
     pub quic: bool,
+    /// An endpoint that has a client's bytes and answers none for this long is said to hang; `None` is off.
+    pub expect_first_byte: Option<Duration>,
 }
 
 impl Default for ListenerSettings {
@@ -278,6 +280,7 @@ impl Default for ListenerSettings {
             new_flows: 0,
             source_addresses: Vec::new(),
             quic: false,
+            expect_first_byte: None,
         }
     }
 }
@@ -335,6 +338,8 @@ pub struct PortOverride {
 pub struct GroupSettings {
     /// PROXY header toward the endpoints.
     pub proxy_protocol: ProxyProtocol,
+    /// Which address the endpoints see.
+    pub client_address: ClientAddress,
     /// What live flows meet when their endpoint goes down.
     pub on_unhealthy: OnUnhealthy,
     /// Resets are spread over this long.
@@ -343,6 +348,26 @@ pub struct GroupSettings {
     pub reset_rate: u32,
     /// How long draining flows may take.
     pub drain_timeout: Duration,
+}
+
+/// Which address endpoints see as a flow's source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// The edge's.
+    #[default]
+    Edge,
+    /// The client's own, where the way back has been proved.
+    Transparent,
+}
+
+impl ClientAddress {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ClientAddress::Edge => "edge",
+            ClientAddress::Transparent => "transparent",
+        }
+    }
 }
 
 /// PROXY header toward endpoints.

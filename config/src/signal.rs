@@ -22,8 +22,16 @@ pub enum SignalKind {
         /// The client that met it.
         source: IpAddr,
     },
-    /// Data stood unacknowledged for longer than three smoothed round trips.
+    /// Data stood unacknowledged for longer than the path's round trip and its jitter explain.
     Unacknowledged,
+    /// A client's first bytes were delivered, and no byte has come back for as long as the listener expects one; counts from three
+    /// different sources.
+    NeverAnswers {
+        /// The client that met it.
+        source: IpAddr,
+    },
+    /// The endpoint ended a good part of its flows at once, and owed nothing by it.
+    EndedTogether,
 }
 
 /// One piece of evidence.

@@ -166,6 +166,8 @@ pub struct AddressSnapshot {
     pub rtt: Option<Duration>,
     /// What the data path notes of it; the same one over all generations.
     pub live: Arc<AddressLive>,
+    /// Flows come from their clients' own addresses.
+    pub transparent: bool,
 }
 
 /// Names one address of one endpoint of one group of one listener, for the life of the process.
@@ -183,8 +185,10 @@ impl fmt::Debug for AddressId {
 pub struct AddressLive {
     /// Its name.
     pub id: AddressId,
-    /// [`crate::clock::millis`] of the last byte or accepted connect from it; 0 is never.
+    /// [`crate::clock::millis`] of the last byte, acknowledgement or accepted connect that was seen from it; 0 is never.
     pub last_heard: AtomicU64,
+    /// [`crate::clock::millis`] of the last byte from it; 0 is never.
+    pub last_answered: AtomicU64,
     /// Smoothed connect time of live flows in microseconds (gain 1/8, as RFC 6298's SRTT); 0 is unknown.
     pub connect_micros: AtomicU32,
 }
@@ -195,6 +199,7 @@ impl AddressLive {
         Self {
             id,
             last_heard: AtomicU64::new(0),
+            last_answered: AtomicU64::new(0),
             connect_micros: AtomicU32::new(0),
         }
     }
@@ -204,6 +209,14 @@ impl AddressLive {
         if self.last_heard.load(Ordering::Relaxed) < now_millis {
             self.last_heard.store(now_millis, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that it has sent a byte.
+    pub fn answered(&self, now_millis: u64) {
+        if self.last_answered.load(Ordering::Relaxed) < now_millis {
+            self.last_answered.store(now_millis, Ordering::Relaxed);
+        }
+        self.heard(now_millis);
     }
 
     /// Notes how long an accepted connect took.

@@ -25,6 +25,8 @@ pub struct ListenerStats {
     pub retries: AtomicU64,
     /// Hedges, by [`HedgeResult`] as an index.
     pub hedges: [AtomicU64; HedgeResult::ALL.len()],
+    /// Connects from the edge's address that were to come from the client's, by [`AddressFallback`] as an index.
+    pub address_fallbacks: [AtomicU64; AddressFallback::ALL.len()],
     /// Datagrams from clients that were sent on.
     pub datagrams_in: AtomicU64,
     /// Datagrams to clients that were sent.
@@ -47,6 +49,11 @@ impl ListenerStats {
     /// Counts a failed connect.
     pub fn count_connect_failure(&self, failure: ConnectFailure) {
         self.connect_failures[failure as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connect that could not come from its client's address.
+    pub fn count_address_fallback(&self, cause: AddressFallback) {
+        self.address_fallbacks[cause as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a hedge.
@@ -137,6 +144,18 @@ labels! {
         Lost => "lost",
         /// It was due, but the budget was spent.
         Denied => "denied",
+    }
+}
+
+labels! {
+    /// Why a flow came from the edge's address though its group wants its client's.
+    AddressFallback {
+        /// Client and endpoint are of different families.
+        Family => "family",
+        /// The client's address and port are taken toward this endpoint, by another flow or a closed one.
+        Port => "port",
+        /// This process may not use addresses that are not this host's.
+        Right => "right",
     }
 }
 

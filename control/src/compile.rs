@@ -14,6 +14,7 @@ use portolan_config::snapshot::{
 use crate::health_view::{self, HealthTable};
 use crate::layout::{EndpointLayout, GroupLayout, Layout, ListenerLayout};
 use crate::order::Order;
+use crate::way_back::Way;
 
 /// What a snapshot is made of.
 pub(crate) struct Inputs<'a> {
@@ -226,6 +227,7 @@ fn compile_endpoint(
             health: view.state,
             rtt: settle(old_rtt(address.ip), view.rtt),
             live: address.live.clone(),
+            transparent: address.way == Way::Open,
         }
     });
     EndpointSnapshot {
@@ -315,8 +317,13 @@ fn is_same_address(old: &AddressSnapshot, new: &AddressSnapshot) -> bool {
         health,
         rtt,
         live,
+        transparent,
     } = old;
-    Arc::ptr_eq(live, &new.live) && *ip == new.ip && *health == new.health && *rtt == new.rtt
+    Arc::ptr_eq(live, &new.live)
+        && *ip == new.ip
+        && *health == new.health
+        && *rtt == new.rtt
+        && *transparent == new.transparent
 }
 
 fn has_same_weights(old: &[EndpointSnapshot], new: &[EndpointSnapshot]) -> bool {

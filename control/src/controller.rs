@@ -4,7 +4,9 @@
 mod config_file;
 mod follow;
 pub(crate) mod saver;
+mod suspect;
 pub(crate) mod task;
+mod transparency;
 mod world;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -12,12 +14,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use portolan_config::address::Host;
+use portolan_config::address::{EndpointAddr, Host};
 use portolan_config::model::{Accelerator, Config, Source};
-use portolan_config::signal::Signal;
 use portolan_config::snapshot::Snapshot;
 use portolan_config::units::{EndpointId, Region};
-use portolan_healthcheck::{Checker, ProbeTarget, Suspicion};
+use portolan_healthcheck::{Checker, ProbeTarget};
 
 use crate::compile::{self, Inputs, Touched};
 use crate::drains::{self, Drain, Drains};
@@ -25,6 +26,7 @@ use crate::event::EventKind;
 use crate::handle::{Published, Shared};
 use crate::handover::{Inheritance, KnownName, KnownOrder};
 use crate::health_view::{self, HealthTable};
+use crate::hung::Hung;
 use crate::layout::{Layout, ListenerLayout, Resolved, Surroundings};
 use crate::order::{Distance, Order};
 use crate::registry::Registry;
@@ -33,6 +35,7 @@ use crate::resolve::{Answer, Names};
 use crate::sources::{Fill, Sources};
 use crate::state::{ConfigView, build};
 use crate::verdict::Verdicts;
+use crate::way_back::{Way, WaysBack};
 
 use self::world::Surrounding;
 
@@ -59,6 +62,8 @@ pub(crate) struct Core {
     /// A predecessor's, until their listeners take them up.
     recalled_orders: Vec<KnownOrder>,
     verdicts: Verdicts,
+    hung: Hung,
+    ways_back: WaysBack,
     touched: Touched,
     snapshot: Arc<Snapshot>,
     /// What did not listen when last looked at.
@@ -82,6 +87,7 @@ pub(crate) struct Beginning {
 struct Known<'a> {
     names: &'a Names,
     drains: &'a Drains,
+    ways_back: &'a WaysBack,
 }
 
 impl Surroundings for Known<'_> {
@@ -91,6 +97,10 @@ impl Surroundings for Known<'_> {
 
     fn is_draining(&self, endpoint: &EndpointId, region: &Region) -> bool {
         self.drains.covers(endpoint, region)
+    }
+
+    fn way_back(&self, to: EndpointAddr) -> Way {
+        self.ways_back.of(to)
     }
 }
 
@@ -126,6 +136,8 @@ impl Core {
             orders: Vec::new(),
             recalled_orders: known_orders,
             verdicts: Verdicts::new(),
+            hung: Hung::default(),
+            ways_back: WaysBack::default(),
             touched: Touched::Everything,
             snapshot: Arc::default(),
             not_listening: Vec::new(),
@@ -283,24 +295,6 @@ impl Core {
         }
     }
 
-    /// Passes evidence of a live flow on to the checker.
-    pub(crate) fn suspect(&self, signal: Signal) {
-        let Some(spot) = self.layout.spot(signal.address) else {
-            return;
-        };
-        let address = self.layout.at(spot).3;
-        if let Some(target) = address.target {
-            self.checker.suspect(Suspicion {
-                target: self.layout.targets[target].clone(),
-                to: signal.to,
-                only_port: self.layout.only_port[target],
-                kind: signal.kind,
-                at: signal.at,
-                live: address.live.clone(),
-            });
-        }
-    }
-
     /// Begins a drain; `None` when there are too many.
     pub(crate) fn drain(
         &mut self,
@@ -408,6 +402,7 @@ impl Core {
         let known = Known {
             names: &self.names,
             drains: &self.drains,
+            ways_back: &self.ways_back,
         };
         let new = Layout::build(&self.config, &known, &mut self.registry);
         self.checker.set_targets(new.targets.clone());
@@ -424,6 +419,8 @@ impl Core {
         let old = std::mem::replace(&mut self.layout, Arc::new(new));
         let old_health = std::mem::replace(&mut self.health, Arc::new(health));
         self.carry_orders(&old, now);
+        self.hung.renumber();
+        self.want_ways_back(now);
         self.touched = Touched::Everything;
         self.follow_left(&old, now);
         self.follow_stayed(&old, &old_health, now);

@@ -426,6 +426,8 @@ impl ControlHandle {
             detection_seconds: self.shared.detection_seconds.clone(),
             endpoints: endpoints.collect(),
             probe_results: results.to_vec(),
+            ways_back_closed: layout.ways_back_closed(),
+            suspicions: self.shared.probes.suspicions().to_vec(),
         }
     }
 

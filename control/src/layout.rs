@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 
 use portolan_config::address::{EndpointAddr, Host};
 use portolan_config::model::{
-    Accelerator, ClientAffinity, Config, Endpoint, EndpointGroup, GroupSettings, HealthCheck,
-    Listener, ListenerSettings, PortOverride, Probe, Protocol,
+    Accelerator, ClientAddress, ClientAffinity, Config, Endpoint, EndpointGroup, GroupSettings,
+    HealthCheck, Listener, ListenerSettings, PortOverride, Probe, Protocol,
 };
 use portolan_config::snapshot::{AddressId, AddressLive};
 use portolan_config::stats::{EndpointStats, ListenerStats};
@@ -18,6 +18,7 @@ use portolan_config::units::{AcceleratorName, EndpointId, PortSet, Region, Traff
 use portolan_healthcheck::ProbeTarget;
 
 use crate::registry::{ListenerKey, Registry};
+use crate::way_back::Way;
 
 /// Addresses of one name that are used; an answer may hold thousands.
 pub(crate) const ADDRESSES_OF_A_NAME: usize = 16;
@@ -39,6 +40,8 @@ pub(crate) trait Surroundings {
     fn resolve(&self, name: &Arc<str>) -> Resolved;
     /// Whether the operator drains the endpoint there.
     fn is_draining(&self, endpoint: &EndpointId, region: &Region) -> bool;
+    /// What is known of the way back from there to clients' own addresses.
+    fn way_back(&self, to: EndpointAddr) -> Way;
 }
 
 /// The whole layout.
@@ -119,6 +122,10 @@ pub(crate) struct AddressLayout {
     pub(crate) live: Arc<AddressLive>,
     /// Index into [`Layout::targets`]; `None` is never probed and always up.
     pub(crate) target: Option<usize>,
+    /// Where the way back is tested, in a group whose flows are to come from their clients' own addresses.
+    pub(crate) way_back: Option<EndpointAddr>,
+    /// Whether they may, or why not.
+    pub(crate) way: Way,
 }
 
 impl EndpointLayout {
@@ -239,6 +246,23 @@ impl Layout {
         self.spots.iter().map(|(id, spot)| (*id, *spot))
     }
 
+    /// Where ways back are to be tested.
+    pub(crate) fn ways_back(&self) -> impl Iterator<Item = EndpointAddr> + '_ {
+        let addresses = self
+            .endpoints()
+            .flat_map(|(_, _, endpoint)| &endpoint.addresses);
+        addresses.filter_map(|address| address.way_back)
+    }
+
+    /// How many of them are not known to be open.
+    pub(crate) fn ways_back_closed(&self) -> usize {
+        let addresses = self
+            .endpoints()
+            .flat_map(|(_, _, endpoint)| &endpoint.addresses);
+        let asked = addresses.filter(|address| address.way_back.is_some());
+        asked.filter(|address| address.way != Way::Open).count()
+    }
+
     /// Every endpoint with its group and listener.
     pub(crate) fn endpoints(
         &self,
@@ -306,14 +330,20 @@ impl Builder<'_> {
             .registry
             .endpoint(key, &group.region, &endpoint.id, &resolved.addresses);
         let port = group.probe_port(endpoint, listener);
+        let flow_port = only_flow_port(listener, group, endpoint);
         let mut addresses: Vec<AddressLayout> = Vec::with_capacity(known.addresses.len());
         for (ip, live) in resolved.addresses.iter().zip(known.addresses) {
             let address = EndpointAddr(SocketAddr::new(*ip, port));
             let target = self.target(address, &group.health_check, name.clone());
+            let transparent = group.settings.client_address == ClientAddress::Transparent;
+            let way_back =
+                transparent.then(|| EndpointAddr((*ip, flow_port.unwrap_or(port)).into()));
             addresses.push(AddressLayout {
                 ip: *ip,
                 live,
                 target,
+                way_back,
+                way: way_back.map_or(Way::Untested, |to| self.surroundings.way_back(to)),
             });
         }
         EndpointLayout {
@@ -327,7 +357,7 @@ impl Builder<'_> {
             note: name.and_then(|name| resolver_note(&name, &resolved)),
             stats: known.stats,
             transitions: known.transitions,
-            flow_port: only_flow_port(listener, group, endpoint),
+            flow_port,
             addresses,
         }
     }

@@ -15,6 +15,7 @@ pub mod flow_log;
 pub mod handle;
 mod handover;
 mod health_view;
+mod hung;
 mod layout;
 pub mod metrics;
 mod order;
@@ -29,6 +30,7 @@ mod sources;
 pub mod state;
 pub mod store;
 mod verdict;
+mod way_back;
 
 pub use handle::{ControlHandle, Controller, ControllerOptions};
 pub use handover::{Inheritance, KnownGroup, KnownName, KnownOrder};

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use portolan_config::flow::EndCause;
 use portolan_config::snapshot::{EndpointSnapshot, ListenerSnapshot, Snapshot};
 use portolan_config::stats::{
-    ConnectFailure, DropCause, EdgeStats, EndpointStats, HedgeResult, Limit, ListenerStats,
+    AddressFallback, ConnectFailure, DropCause, EdgeStats, EndpointStats, HedgeResult, Limit,
+    ListenerStats,
 };
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -131,6 +132,13 @@ fn listeners(page: &mut Page, snapshot: &Snapshot, edge: &EdgeStats) {
         Label("result", &results),
         |i, result| count(&stats(i).hedges[result]),
     );
+    let causes = AddressFallback::ALL.map(AddressFallback::as_str);
+    page.scoped(
+        "client_address_fallbacks_total",
+        &scopes,
+        Label("cause", &causes),
+        |i, cause| count(&stats(i).address_fallbacks[cause]),
+    );
     page.histograms("connect_seconds", &scopes, |i| &stats(i).connect);
     page.scoped("datagrams_total", &scopes, DIRECTIONS, |i, direction| {
         count(if direction == 0 {
@@ -235,7 +243,10 @@ fn control(page: &mut Page, view: &MetricsView) {
         detection_seconds,
         endpoints,
         probe_results,
+        suspicions,
+        ways_back_closed,
     } = view;
+    page.single("client_address_refused", *ways_back_closed as f64);
     page.single("snapshot_generation", *generation as f64);
     page.single(
         "config_reload_success",
@@ -270,6 +281,10 @@ fn control(page: &mut Page, view: &MetricsView) {
     let results: Vec<&str> = probe_results.iter().map(|(result, _)| *result).collect();
     page.labelled("probe_results_total", Label("result", &results), |i| {
         probe_results[i].1 as f64
+    });
+    let results: Vec<&str> = suspicions.iter().map(|(result, _)| *result).collect();
+    page.labelled("suspicions_total", Label("result", &results), |i| {
+        suspicions[i].1 as f64
     });
 }
 

@@ -114,6 +114,12 @@ pub struct EndpointGroupView {
     pub order: usize,
     /// `NONE`, `TCP`, `HTTP` or `HTTPS`.
     pub health_check: String,
+    /// `edge` or `transparent`: the address that endpoints see, as asked for.
+    #[serde(default)]
+    pub client_address: String,
+    /// Toward how many endpoint addresses that is not in force, and why; `null` where all is as asked for.
+    #[serde(default)]
+    pub client_address_reason: Option<String>,
     /// Its endpoints, in the order of the file.
     pub endpoints: Vec<EndpointView>,
 }

@@ -205,11 +205,11 @@ impl Verdicts {
                 .cloned()
                 .collect();
         }
-        // An address that left is held by nobody once its flows are gone; the others are taken back by who drains them.
+        // An address that left is held by nobody once its flows are gone, and nobody takes back what else it was drained for; the
+        // others are taken back by who drains them.
         self.draining.retain(|_, causes| {
-            !causes.iter().all(|(cause, until)| {
-                *cause == Cause::Left && until.is_some_and(|until| until < now)
-            })
+            let mut left = causes.iter().filter(|(cause, _)| *cause == Cause::Left);
+            !left.any(|(_, until)| until.is_none_or(|until| until < now))
         });
     }
 

@@ -95,6 +95,16 @@ impl ProbeCounters {
         self.results[result as usize].load(Ordering::Relaxed)
     }
 
+    /// What became of suspicions that were looked into, by label.
+    pub fn suspicions(&self) -> [(&'static str, u64); 3] {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("lifted", count(&self.bursts_lifted)),
+            ("down", count(&self.bursts_down)),
+            ("undecided", count(&self.bursts_undecided)),
+        ]
+    }
+
     /// The worst lateness since the start.
     pub fn max_lateness(&self) -> Duration {
         Duration::from_micros(self.max_lateness_micros.load(Ordering::Relaxed))

@@ -8,6 +8,7 @@ mod checker;
 mod counters;
 #[cfg(test)]
 mod fixture;
+mod hang;
 mod known;
 mod machine;
 mod probe;
@@ -16,9 +17,11 @@ mod schedule;
 mod suspicion;
 mod target;
 mod view;
+mod way_back;
 
 pub use checker::{Checker, CheckerOptions, Suspicion};
 pub use counters::{ProbeCounters, ProbeResult};
 pub use known::KnownHealth;
 pub use target::ProbeTarget;
 pub use view::AddressHealth;
+pub use way_back::{NoWayBack, find_way_back};

@@ -16,6 +16,8 @@ mod tcp;
 mod tls;
 mod udp;
 
+pub(crate) use failure::of_connect as failure_of_connect;
+pub(crate) use tcp::close_by_reset;
 pub(crate) use tls::TlsClients;
 
 /// What a probe found.

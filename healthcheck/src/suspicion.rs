@@ -1,24 +1,25 @@
 //! Suspicion of one target: signals of live flows in, a burst of connects asked for, a decision out. No clock, no sockets: `now`
 //! is an argument. Called by the checker alone.
 //!
-//! A burst is three connects, the first at once, the second 10 ms and the third 30 ms after it (gaps of 10 and 20 ms: apart enough
-//! that one lost packet or a full queue does not meet all three, close enough to decide within a round trip and a half). It ends
-//! as soon as it is decided:
+//! A burst is three connects, 10 ms apart (enough that one lost packet or a full queue does not meet all three, close enough to
+//! decide within a round trip and a half). A refusal that a live flow meets meanwhile counts as one of them: it was a connect, too. It
+//! ends as soon as it is decided:
 //!
 //! | outcomes                                  | decision                                                          |
 //! |-------------------------------------------|-------------------------------------------------------------------|
 //! | one accepted                              | lifted, at once                                                   |
 //! | one silent, and the endpoint was heard of | lifted, at once                                                   |
 //! | three refused or unreachable              | dead                                                              |
+//! | one refused, after flows ended together   | dead: the process went with its flows, and nobody listens since   |
 //! | three, some silent, nothing heard         | dead                                                              |
 //! | three, some not made for a local reason   | undecided: the next signal asks again                             |
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use portolan_config::address::EndpointAddr;
+use portolan_config::address::{EndpointAddr, source_network};
 use portolan_config::clock;
 use portolan_config::health::Failure;
 use portolan_config::signal::SignalKind;
@@ -28,7 +29,7 @@ use portolan_config::snapshot::AddressLive;
 const OFFSETS: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_millis(10),
-    Duration::from_millis(30),
+    Duration::from_millis(20),
 ];
 
 /// From the beginning of one burst to that of the next.
@@ -93,13 +94,18 @@ pub(crate) enum Decision {
     },
     /// This host could not ask.
     Undecided,
+    /// It accepts and never answers, which control has found out.
+    Hangs {
+        /// When the last client had waited for long enough.
+        raised: Instant,
+    },
 }
 
 #[derive(Debug)]
 enum Stage {
     Clear,
     /// Waits for the pause after the last burst.
-    Suspect(Ground),
+    Suspect(Ground, SignalKind),
     Burst(Burst),
 }
 
@@ -111,6 +117,8 @@ struct Burst {
     last_asked: Instant,
     accepted: bool,
     failures: Vec<Failure>,
+    /// Many flows were ended at once: a refusal says all the rest.
+    after_storm: bool,
 }
 
 /// The suspicion of one target.
@@ -141,20 +149,25 @@ impl Suspect {
         }
     }
 
-    /// Takes a signal.
-    pub(crate) fn on_signal(&mut self, kind: SignalKind, ground: Ground) {
+    /// Takes a signal, which may decide a burst under way.
+    pub(crate) fn on_signal(&mut self, kind: SignalKind, ground: Ground) -> Option<Decision> {
         let answered = self
             .lifted
             .is_some_and(|(to, at)| to == ground.to && ground.raised <= at);
         if answered || !self.convinces(kind, ground.raised) {
-            return;
+            return None;
         }
-        match self.stage {
+        match &mut self.stage {
             // The newest ground is the one that a burst in the future can judge.
-            Stage::Clear | Stage::Suspect(_) => self.stage = Stage::Suspect(ground),
+            Stage::Clear | Stage::Suspect(..) => self.stage = Stage::Suspect(ground, kind),
             // It is being looked into.
-            Stage::Burst(_) => {}
+            Stage::Burst(burst) if burst.is_told_by(kind, &ground) => {
+                burst.failures.push(Failure::Refused);
+                return self.decide();
+            }
+            Stage::Burst(burst) => burst.after_storm |= kind == SignalKind::EndedTogether,
         }
+        None
     }
 
     /// Whether the signal is enough by itself, or with those before it.
@@ -164,9 +177,12 @@ impl Suspect {
             | SignalKind::TimedOut
             | SignalKind::Slow
             | SignalKind::Unreachable
-            | SignalKind::Unacknowledged => true,
+            | SignalKind::Unacknowledged
+            | SignalKind::EndedTogether => true,
+            // Whoever hangs accepts connects: there is nothing that a burst could find out.
+            SignalKind::NeverAnswers { source: _ } => false,
             SignalKind::ResetBeforeFirstByte { source } => {
-                let source = counted_as(source);
+                let source = source_network(source);
                 self.resets.retain(|(other, at)| {
                     *other != source && raised.saturating_duration_since(*at) < RESET_MEMORY
                 });
@@ -184,7 +200,7 @@ impl Suspect {
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let due = match &self.stage {
             Stage::Clear => None,
-            Stage::Suspect(ground) => {
+            Stage::Suspect(ground, _) => {
                 Some(self.last_began.map_or(ground.raised, |began| began + PAUSE))
             }
             Stage::Burst(burst) => OFFSETS.get(burst.asked).map(|offset| burst.began + *offset),
@@ -203,7 +219,7 @@ impl Suspect {
             return None;
         }
         self.put_off = None;
-        if let Stage::Suspect(ground) = &self.stage {
+        if let Stage::Suspect(ground, kind) = &self.stage {
             self.stage = Stage::Burst(Burst {
                 ground: ground.clone(),
                 began: now,
@@ -211,6 +227,7 @@ impl Suspect {
                 last_asked: now,
                 accepted: false,
                 failures: Vec::with_capacity(OFFSETS.len()),
+                after_storm: *kind == SignalKind::EndedTogether,
             });
             self.bursts += 1;
             self.last_began = Some(now);
@@ -239,6 +256,13 @@ impl Suspect {
             None => burst.accepted = true,
             Some(failure) => burst.failures.push(failure),
         }
+        self.decide()
+    }
+
+    fn decide(&mut self) -> Option<Decision> {
+        let Stage::Burst(burst) = &mut self.stage else {
+            return None;
+        };
         let decision = burst.decision()?;
         if burst.accepted {
             self.lifted = Some((burst.ground.to, burst.last_asked));
@@ -255,13 +279,19 @@ impl Suspect {
 }
 
 impl Burst {
+    /// Whether a live flow's signal is what a connect of this burst would have met.
+    fn is_told_by(&self, kind: SignalKind, ground: &Ground) -> bool {
+        kind == SignalKind::Refused && ground.to == self.ground.to && ground.raised >= self.began
+    }
+
     /// The table at the top of this file.
     fn decision(&self) -> Option<Decision> {
         let silent = self.failures.contains(&Failure::TimedOut);
         if self.accepted || (silent && self.ground.heard_since()) {
             return Some(Decision::Lifted);
         }
-        if self.failures.len() < OFFSETS.len() {
+        let storm_confirmed = self.after_storm && self.failures.contains(&Failure::Refused);
+        if self.failures.len() < OFFSETS.len() && !storm_confirmed {
             return None;
         }
         if self.failures.iter().any(|f| matches!(f, Failure::Local(_))) {
@@ -281,14 +311,6 @@ impl Burst {
 /// 1.5 × rtt + 20 ms.
 fn connect_timeout(rtt: Option<Duration>) -> Duration {
     rtt.unwrap_or(UNMEASURED_RTT) * 3 / 2 + CONNECT_SLACK
-}
-
-/// One IPv6 network is one source, as it is for limits: a client has all of a /64.
-fn counted_as(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-    }
 }
 
 #[cfg(test)]

@@ -16,21 +16,22 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::event::Event;
 use mio::net::TcpStream;
+use portolan_config::address::ClientAddr;
 use portolan_config::clock;
 use portolan_config::flow::{EndCause, PickReason};
 use portolan_config::health::HealthState;
 use portolan_config::model::ProxyProtocol;
 use portolan_config::signal::SignalKind;
-use portolan_config::snapshot::{AddressId, ListenerSnapshot, Snapshot};
+use portolan_config::snapshot::{AddressId, AddressSnapshot, ListenerSnapshot, Snapshot};
 use portolan_config::stats::{ConnectFailure, HedgeResult, Limit};
 use smallvec::SmallVec;
 
 use crate::accept::reset_on_close;
 pub(crate) use crate::connect::budget::Budget;
-use crate::connect::hedge::hedge_after;
+use crate::connect::hedge::{hedge_after, slow_after};
 use crate::connect::opening::opening;
 pub(crate) use crate::connect::socket::{classify, watch_path};
-use crate::flow::{Abreast, Flow, Phase, Route, Side};
+use crate::flow::{Abreast, Door, Flow, Phase, Route, Side};
 use crate::list;
 use crate::pick::{self, Candidate, Candidates};
 use crate::relay::Ready;
@@ -52,6 +53,8 @@ pub(crate) struct Connecting {
     attempts: SmallVec<[Attempt; 1]>,
     /// When the next endpoint is raced.
     hedge_at: Option<Instant>,
+    /// When the endpoint asked last is reported as silent.
+    slow_at: Option<Instant>,
     /// Read from the client together with its PROXY header.
     prelude: Vec<u8>,
     /// Type-length-values of that header, to be passed on.
@@ -124,6 +127,7 @@ impl Worker {
             tried: tried.into_iter().collect(),
             attempts: SmallVec::new(),
             hedge_at: None,
+            slow_at: None,
             prelude,
             tlvs,
             spent: false,
@@ -233,7 +237,8 @@ impl Worker {
                     .all(|attempt| attempt.side != *side)
             })
             .unwrap_or(1);
-        let mut stream = socket::open(candidate.to.0, &settings, flow.id)?;
+        let who = (flow.client_addr, flow.id);
+        let mut stream = from_where(who, &flow.door, &connecting.listener, candidate)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
@@ -241,6 +246,7 @@ impl Worker {
         route.stats.active_flows.fetch_add(1, Relaxed);
         let hedge_after = hedge_after(&connecting.listener, candidate, &route);
         connecting.hedge_at = hedge_after.map(|after| now + after);
+        connecting.slow_at = Some(now + slow_after(&connecting.listener, candidate, &route));
         connecting.attempts.push(Attempt {
             side,
             stream,
@@ -266,7 +272,8 @@ impl Worker {
             return;
         };
         let deadlines = connecting.attempts.iter().map(|attempt| attempt.deadline);
-        if let Some(at) = deadlines.chain(connecting.hedge_at).min() {
+        let moments = connecting.hedge_at.into_iter().chain(connecting.slow_at);
+        if let Some(at) = deadlines.chain(moments).min() {
             let handle = self.handle(key);
             self.arm(at, Timer::Flow(handle));
         }
@@ -376,9 +383,13 @@ impl Worker {
             let attempt = connecting.attempts.swap_remove(index);
             return self.attempt_timed_out(handle, attempt);
         }
-        if connecting.hedge_at.is_some_and(|at| at <= now) {
-            connecting.hedge_at = None;
-            self.hedge(handle);
+        let slow = connecting.slow_at.take_if(|at| *at <= now).is_some();
+        let hedge = connecting.hedge_at.take_if(|at| *at <= now).is_some();
+        if slow {
+            self.report_slow(handle.key);
+        }
+        if hedge {
+            self.hedge(handle.key);
         } else {
             self.arm_connect(handle.key);
         }
@@ -398,44 +409,6 @@ impl Worker {
         {
             self.arm_connect(key);
         }
-    }
-
-    /// The endpoint has been silent for long: it is reported, and another is raced against it.
-    fn hedge(&mut self, handle: Handle) {
-        let key = handle.key;
-        let flow = &self.flows[key as usize];
-        let door = Rc::clone(&flow.door);
-        let Phase::Connecting(connecting) = &flow.phase else {
-            return;
-        };
-        let silent: SmallVec<[(Rc<Route>, u16); 3]> = connecting
-            .attempts
-            .iter()
-            .map(|attempt| (Rc::clone(&attempt.route), attempt.port))
-            .collect();
-        let abreast = silent.len();
-        for (route, port) in silent {
-            self.raise(&route, port, SignalKind::Slow);
-        }
-        let spent = self.flows[key as usize].attempts >= door.settings().connect_attempts.get();
-        if spent || abreast >= ABREAST {
-            return self.arm_connect(key);
-        }
-        if !self.budget.has_extra(self.now) {
-            door.stats.count_hedge(HedgeResult::Denied);
-            return self.arm_connect(key);
-        }
-        let Some((candidate, route)) = self.next_candidate(key, Ask::Hedge) else {
-            return self.arm_connect(key);
-        };
-        self.budget.take_extra(self.now);
-        self.flows[key as usize].attempts += 1;
-        if let Err(error) = self.attempt(key, &candidate, Rc::clone(&route), Ask::Hedge) {
-            self.count_failure(&route, candidate.to.0.port(), &error);
-            door.stats.count_hedge(HedgeResult::Lost);
-            self.forget_route(&route);
-        }
-        self.arm_connect(key);
     }
 
     /// An endpoint answered: the flow is its, and the others are let go before a byte was written to them.
@@ -582,10 +555,30 @@ impl Worker {
     }
 }
 
+/// A socket toward the candidate, from the client's own address where that is wanted and works.
+fn from_where(
+    (client, number): (ClientAddr, u64),
+    door: &Door,
+    listener: &ListenerSnapshot,
+    candidate: &Candidate,
+) -> io::Result<TcpStream> {
+    let (to, settings) = (candidate.to.0, &listener.settings);
+    if at(listener, candidate).transparent {
+        match socket::open_as(client.0, to) {
+            Ok(stream) => return Ok(stream),
+            Err((Some(cause), _)) => door.stats.count_address_fallback(cause),
+            Err((None, error)) => return Err(error),
+        }
+    }
+    socket::open(to, settings, number)
+}
+
+fn at<'l>(listener: &'l ListenerSnapshot, candidate: &Candidate) -> &'l AddressSnapshot {
+    &listener.groups[candidate.group].endpoints[candidate.endpoint].addresses[candidate.address]
+}
+
 fn address_of(listener: &ListenerSnapshot, candidate: &Candidate) -> AddressId {
-    listener.groups[candidate.group].endpoints[candidate.endpoint].addresses[candidate.address]
-        .live
-        .id
+    at(listener, candidate).live.id
 }
 
 /// The addresses that a snapshot knows to be down.

@@ -27,12 +27,12 @@ use portolan_config::snapshot::Snapshot;
 use portolan_config::stats::EdgeStats;
 use portolan_config::units::AcceleratorName;
 
+use crate::capacity::effective_max_flows;
 use crate::gate::Gate;
 use crate::handover::{HandedFlow, ListeningSocket};
 use crate::listen::Bound;
 use crate::pick::explain;
 use crate::ranges::Ranges;
-use crate::sys;
 use crate::udp::{self, HandedConnection, HandedDatagrams};
 use crate::wide::Places;
 use crate::worker::{Command, DoorKey, Shared, WAKE, Worker};
@@ -40,13 +40,6 @@ use crate::worker::{Command, DoorKey, Shared, WAKE, Worker};
 /// Commands that wait for a worker. A burst of them is a reload that opens many ports; the sender waits for room, as a worker
 /// takes all there are at each turn.
 const COMMANDS: usize = 1024;
-
-/// Descriptors kept back for everything that is not a flow: files, admin, probes, event loops. Where there are few, a quarter of
-/// them, but not less than [`FEWEST_RESERVED`] unless that is half.
-const RESERVED_DESCRIPTORS: u64 = 512;
-
-/// What a process with an admin listener and a few probes needs besides its flows: about thirty when idle.
-const FEWEST_RESERVED: u64 = 64;
 
 /// How often an address that could not be bound is tried again.
 const RETRY_BIND_EVERY: Duration = Duration::from_secs(1);
@@ -84,6 +77,7 @@ pub struct BindState {
 pub struct Edge {
     shared: Arc<Shared>,
     workers: Vec<Handle>,
+    limits: Limits,
     listening: Mutex<Listening>,
 }
 
@@ -106,6 +100,24 @@ struct Listening {
     inherited: Vec<ListeningSocket>,
     udp: udp::Binds,
     closed: bool,
+}
+
+impl Listening {
+    /// Descriptors that its sockets take.
+    fn descriptors(&self) -> u64 {
+        let tcp = self
+            .bound
+            .values()
+            .map(|bound| unique(&bound.sockets).len());
+        (tcp.sum::<usize>() + self.udp.descriptors()) as u64
+    }
+}
+
+/// Sockets that workers share counted once.
+fn unique(sockets: &[Arc<TcpListener>]) -> Vec<&Arc<TcpListener>> {
+    let mut unique: Vec<_> = sockets.iter().collect();
+    unique.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    unique
 }
 
 /// A listener as far as its sockets go.
@@ -135,7 +147,7 @@ impl Edge {
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             stats: Arc::new(EdgeStats::default()),
-            gate: Gate::new(&limits, effective_max_flows(&limits)),
+            gate: Gate::new(&limits, effective_max_flows(&limits, 0)),
             signals,
             records,
             connections: udp::quic::Connections::default(),
@@ -159,6 +171,7 @@ impl Edge {
         Ok(Edge {
             shared,
             workers,
+            limits,
             listening: Mutex::new(listening),
         })
     }
@@ -184,6 +197,8 @@ impl Edge {
                     send(&self.workers[worker], Command::Udp(command));
                 },
             );
+            let max_flows = effective_max_flows(&self.limits, listening.descriptors());
+            self.shared.gate.allow(max_flows);
         }
         drop(listening);
         self.wake();
@@ -325,9 +340,7 @@ impl Edge {
         let mut handed = listening.udp.sockets()?;
         handed.extend(listening.wide.sockets(Protocol::Tcp)?);
         for (address, bound) in &listening.bound {
-            let mut unique: Vec<&Arc<TcpListener>> = bound.sockets.iter().collect();
-            unique.dedup_by(|a, b| Arc::ptr_eq(a, b));
-            for socket in unique {
+            for socket in unique(&bound.sockets) {
                 handed.push(ListeningSocket {
                     protocol: bound.door.protocol,
                     address: *address,
@@ -440,17 +453,4 @@ fn start_worker(index: usize, shared: &Arc<Shared>) -> io::Result<Handle> {
         commands,
         thread: Some(thread),
     })
-}
-
-/// The cap on all flows: what was asked for, or what the descriptor limit allows (two descriptors a flow, and a third while it is
-/// raced against another endpoint, which the reserve covers).
-pub fn effective_max_flows(limits: &Limits) -> u32 {
-    let descriptors = sys::descriptor_limit();
-    let reserve = (descriptors / 4).clamp(FEWEST_RESERVED, RESERVED_DESCRIPTORS);
-    let reserve = reserve.min(descriptors / 2);
-    let possible = u32::try_from((descriptors - reserve) / 2).unwrap_or(u32::MAX);
-    match limits.max_flows {
-        0 => possible,
-        asked => asked.min(possible),
-    }
 }

@@ -2,6 +2,7 @@
 //! route (one address of one endpoint) that they go out by. Both are a worker's own, so nothing here is locked.
 
 use std::cell::{Cell, RefCell};
+use std::mem::{Discriminant, discriminant};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use pingora_limits::inflight::Guard;
 use portolan_config::address::{ClientAddr, EndpointAddr, ListenerAddr};
 use portolan_config::flow::PickReason;
 use portolan_config::model::ListenerSettings;
+use portolan_config::signal::SignalKind;
 use portolan_config::snapshot::{AddressId, AddressLive, ListenerSnapshot};
 use portolan_config::stats::{EndpointStats, ListenerStats};
 use portolan_config::units::{AcceleratorName, EndpointId, Region};
@@ -20,6 +22,7 @@ use portolan_config::units::{AcceleratorName, EndpointId, Region};
 use crate::connect::Connecting;
 use crate::list::{Linked, Links, NIL};
 use crate::relay::{Pipe, Ready};
+use crate::storm::Ends;
 use crate::wheel::{InSlot, Timed};
 
 /// The socket of a flow that an event is about.
@@ -52,11 +55,15 @@ pub(crate) struct Flow {
     pub(crate) stays: bool,
     /// It waits in the queue of flows that had more to move than a turn allows.
     pub(crate) queued: bool,
+    /// It is among the flows that wait for their endpoint.
+    pub(crate) waits: bool,
     pub(crate) endpoint_port: u16,
     pub(crate) slot: u16,
     /// Tick of the last byte.
     pub(crate) active: u32,
     pub(crate) connect_micros: u32,
+    /// Since when bytes toward the endpoint stand unanswered, as a stamp of `silence`; 0 while none do.
+    pub(crate) asked: u32,
     pub(crate) in_slot: Links,
     pub(crate) abreast: Links,
     pub(crate) inbound: Pipe,
@@ -162,11 +169,15 @@ pub(crate) struct Route {
     pub(crate) flows: Cell<u32>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
-    /// When a signal was last raised.
-    signalled: Cell<Option<Instant>>,
+    /// When a signal was last raised, and of which kind.
+    signalled: Cell<Option<(Instant, Discriminant<SignalKind>)>>,
+    /// Flows that the kernel was asked about in a tick of `silence`.
+    asked: Cell<(u32, u8)>,
+    /// Flows that the endpoint has ended lately.
+    pub(crate) ends: Cell<Ends>,
 }
 
-/// One signal an address, worker and this long is evidence enough.
+/// One signal of a kind an address, worker and this long is evidence enough.
 const SIGNAL_PACE: Duration = Duration::from_millis(20);
 
 impl Route {
@@ -203,6 +214,8 @@ impl Route {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             signalled: Cell::new(None),
+            asked: Cell::new((0, 0)),
+            ends: Cell::default(),
         }
     }
 
@@ -227,16 +240,31 @@ impl Route {
         self.door.stats.bytes_out.fetch_add(bytes_out, Relaxed);
     }
 
-    /// Whether another signal may be raised at `now`; notes it if so.
-    pub(crate) fn may_signal(&self, now: Instant) -> bool {
-        let due = self
-            .signalled
-            .get()
-            .is_none_or(|last| now.saturating_duration_since(last) >= SIGNAL_PACE);
+    /// Whether a signal of this kind may be raised at `now`; notes it if so.
+    pub(crate) fn may_signal(&self, kind: SignalKind, now: Instant) -> bool {
+        let kind = discriminant(&kind);
+        let due = self.signalled.get().is_none_or(|(last, of)| {
+            of != kind || now.saturating_duration_since(last) >= SIGNAL_PACE
+        });
         if due {
-            self.signalled.set(Some(now));
+            self.signalled.set(Some((now, kind)));
         }
         due
+    }
+
+    /// Whether the kernel may be asked about another flow in this tick, of which there may be `most`; notes it if so.
+    pub(crate) fn may_ask(&self, tick: u32, most: u8) -> bool {
+        let asked = match self.asked.get() {
+            (of, asked) if of == tick => asked,
+            _ => 0,
+        };
+        self.asked.set((tick, asked.saturating_add(1)));
+        asked < most
+    }
+
+    /// Its endpoint was found alive in this tick: no other flow need be asked about.
+    pub(crate) fn ask_no_more(&self, tick: u32) {
+        self.asked.set((tick, u8::MAX));
     }
 }
 

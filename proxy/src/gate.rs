@@ -18,7 +18,8 @@ use crate::udp;
 const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 pub(crate) struct Gate {
-    max_flows: u32,
+    /// Less while there are more listening sockets.
+    max_flows: AtomicU32,
     source_flows: Option<(Inflight, isize)>,
     source_rate: Option<(Rate, isize)>,
     listener_rate: Rate,
@@ -35,7 +36,7 @@ impl Gate {
     pub(crate) fn new(limits: &Limits, max_flows: u32) -> Self {
         let cap = |limit: u32| (limit > 0).then_some(limit as isize);
         Self {
-            max_flows,
+            max_flows: AtomicU32::new(max_flows),
             source_flows: cap(limits.max_flows_per_source).map(|cap| (Inflight::new(), cap)),
             source_rate: cap(limits.new_flows_per_source).map(|cap| (Rate::new(RATE_WINDOW), cap)),
             listener_rate: Rate::new(RATE_WINDOW),
@@ -50,7 +51,12 @@ impl Gate {
 
     /// The cap on all flows.
     pub(crate) fn max_flows(&self) -> u32 {
-        self.max_flows
+        self.max_flows.load(Relaxed)
+    }
+
+    /// Lets so many flows in from here on.
+    pub(crate) fn allow(&self, max_flows: u32) {
+        self.max_flows.store(max_flows, Relaxed);
     }
 
     /// Counts a flow in, for all and for its listener, unless one of them is full.
@@ -65,7 +71,7 @@ impl Gate {
         let datagram_flows = self.datagram_flows.load(Relaxed);
         let others = edge.active_flows.fetch_add(1, Relaxed);
         let full = self.asked_max_flows > 0 && others >= self.asked_max_flows;
-        if full || others.saturating_sub(datagram_flows / 2) >= self.max_flows {
+        if full || others.saturating_sub(datagram_flows / 2) >= self.max_flows() {
             edge.active_flows.fetch_sub(1, Relaxed);
             return Err(Limit::Flows);
         }
@@ -107,7 +113,7 @@ impl Gate {
         let limit = if flows >= self.max_datagram_flows {
             Limit::FlowTable
         } else if self.asked_max_flows > 0 && all >= self.asked_max_flows
-            || descriptors >= u64::from(self.max_flows) * 2
+            || descriptors >= u64::from(self.max_flows()) * 2
         {
             Limit::Flows
         } else if settings.max_flows > 0 && here >= settings.max_flows {

@@ -1,6 +1,7 @@
 //! Live flows and listening sockets as things that can be handed to a successor process: two descriptors, the bytes that stand
 //! between them, and the counters. How they travel is the binary's business; here a flow leaves one worker and enters another.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -23,6 +24,9 @@ use crate::pick::{self, Candidate};
 use crate::relay::{Pipe, Ready};
 use crate::wheel::{NO_SLOT, Wheel};
 use crate::worker::Worker;
+
+/// How long flows may take to leave an endpoint whose group has left, too: the default of the file.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A listening socket and what it listens on.
 #[derive(Debug)]
@@ -85,6 +89,8 @@ pub struct HandedFlow {
     pub reason: PickReason,
     /// The endpoint, not the client, finished first; `None` while neither has.
     pub endpoint_finished_first: Option<bool>,
+    /// What is left of its endpoint's drain; `None` when that does not drain.
+    pub drain_left: Option<Duration>,
     /// From client to endpoint.
     pub inbound: HandedPipe,
     /// From endpoint to client.
@@ -133,6 +139,7 @@ impl Worker {
             attempts: flow.attempts,
             reason: flow.reason,
             endpoint_finished_first: flow.finished_first.map(|end| end == End::Endpoint),
+            drain_left: self.drain_left(route.address, flow.started),
             inbound: self.hand(&mut flow.inbound),
             outbound: self.hand(&mut flow.outbound),
             client: std::net::TcpStream::from(flow.client).into(),
@@ -175,6 +182,7 @@ impl Worker {
             retried_reset: true,
             stays: false,
             queued: false,
+            waits: false,
             endpoint_port: handed.endpoint_addr.port(),
             slot: NO_SLOT,
             active: self
@@ -182,6 +190,7 @@ impl Worker {
                 .tick(self.now)
                 .saturating_sub(Wheel::ticks(handed.idle)),
             connect_micros: u32::try_from(handed.connect_took.as_micros()).unwrap_or(u32::MAX),
+            asked: 0,
             in_slot: Links::NONE,
             abreast: Links::NONE,
             inbound: Pipe::default(),
@@ -257,12 +266,7 @@ impl Worker {
         let listener = door.listener();
         let (region, endpoint, to) = (&handed.region, &handed.endpoint_id, handed.endpoint_addr);
         let Some(candidate) = find(&listener, region, endpoint, to, handed.reason) else {
-            let name = (handed.endpoint_id.clone(), handed.region.clone());
-            // No snapshot names this address, so that no verdict can ever mean it.
-            let live = Arc::new(AddressLive::new(AddressId(u64::MAX)));
-            let stats = Arc::new(EndpointStats::default());
-            let route = Route::made_of(handed.endpoint_addr.ip(), name, stats, live, door);
-            return Rc::new(route);
+            return self.departed_route(handed, door, &listener);
         };
         let group = &listener.groups[candidate.group];
         let id = group.endpoints[candidate.endpoint].addresses[candidate.address]
@@ -271,6 +275,39 @@ impl Worker {
         let fresh = || Rc::new(Route::new(&listener, &candidate, door));
         Rc::clone(self.routes.entry(id).or_insert_with(fresh))
     }
+
+    /// The route to an endpoint that no snapshot names. No verdict can mean it, so its drain ends here: when the predecessor would
+    /// have ended it, or after the group's time when the endpoint left with this very upgrade.
+    fn departed_route(
+        &mut self,
+        handed: &HandedFlow,
+        door: &Rc<Door>,
+        listener: &ListenerSnapshot,
+    ) -> Rc<Route> {
+        let id = departed_id(handed);
+        let mut groups = listener.groups.iter();
+        let group = groups.find(|group| group.region == handed.region);
+        let timeout = group.map_or(DRAIN_TIMEOUT, |group| group.settings.drain_timeout);
+        let left = handed.drain_left.unwrap_or(timeout).min(timeout);
+        self.drain_departed(id, left);
+        let fresh = || {
+            let name = (handed.endpoint_id.clone(), handed.region.clone());
+            let live = Arc::new(AddressLive::new(id));
+            let stats = Arc::new(EndpointStats::default());
+            let ip = handed.endpoint_addr.ip();
+            Rc::new(Route::made_of(ip, name, stats, live, door))
+        };
+        Rc::clone(self.routes.entry(id).or_insert_with(fresh))
+    }
+}
+
+/// Names an endpoint address that has left: in the upper half of the numbers, which no registry ever counts up to.
+fn departed_id(handed: &HandedFlow) -> AddressId {
+    let mut hasher = DefaultHasher::new();
+    (&handed.accelerator, handed.listener_addr).hash(&mut hasher);
+    (&handed.region, &handed.endpoint_id).hash(&mut hasher);
+    handed.endpoint_addr.ip().hash(&mut hasher);
+    AddressId(hasher.finish() | 1 << 63)
 }
 
 fn ready() -> Ready {

@@ -4,9 +4,11 @@
 
 mod accept;
 mod account;
+mod capacity;
 mod connect;
 mod doors;
 mod edge;
+mod first_byte;
 mod flow;
 mod gate;
 mod handover;
@@ -16,6 +18,8 @@ pub mod pick;
 pub mod proxy_protocol;
 mod ranges;
 mod relay;
+mod silence;
+mod storm;
 mod strand;
 mod sys;
 mod udp;
@@ -29,7 +33,8 @@ pub mod flow_table {
     pub use crate::udp::table::{Declared, Flow, FlowId, Place, Table, Tuple};
 }
 
-pub use edge::{BindState, Edge, EdgeOptions, effective_max_flows};
+pub use capacity::{effective_max_flows, listening_descriptors};
+pub use edge::{BindState, Edge, EdgeOptions};
 pub use handover::{HandedFlow, HandedPipe, ListeningSocket};
 pub use ranges::{can_steer, wildcard_fault};
 pub use udp::{HandedConnection, HandedDatagrams, KnownBy};

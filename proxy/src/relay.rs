@@ -4,9 +4,11 @@
 pub(crate) mod pump;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use mio::net::TcpStream;
+use portolan_config::clock;
 use portolan_config::flow::EndCause;
 use portolan_config::signal::SignalKind;
 
@@ -14,6 +16,7 @@ use crate::connect::watch_path;
 use crate::flow::{CLIENT, End, Flow, Phase, Side};
 pub(crate) use crate::relay::pump::{Pipe, Ready, Scratch};
 use crate::relay::pump::{Pumped, Way, pump};
+use crate::sys;
 use crate::wheel::Wheel;
 use crate::worker::{Again, Handle, Worker};
 
@@ -24,6 +27,8 @@ enum Turn {
     Over(EndCause),
     /// The endpoint failed; whether that is the end depends on what has passed.
     EndpointFailed(io::Error),
+    /// The network says that there is no way to the endpoint; the connection stands.
+    Unreachable,
 }
 
 impl Worker {
@@ -35,16 +40,31 @@ impl Worker {
             return;
         }
         let before = (flow.inbound.bytes, flow.outbound.bytes);
+        let (reads, went_on) = (flow.outbound.reads, !flow.outbound.eof);
         let turn = turn(flow, &mut self.scratch, failed);
         let moved = (
             flow.inbound.bytes - before.0,
             flow.outbound.bytes - before.1,
         );
-        if moved != (0, 0) {
+        // Read, not written on: a client that takes nothing says nothing about the endpoint.
+        let answered = flow.outbound.reads != reads;
+        let ended = (went_on && flow.outbound.eof) || matches!(turn, Turn::EndpointFailed(_));
+        let left = ended && !answered && !flow.inbound.eof;
+        if moved != (0, 0) || answered {
             flow.active = self.wheel.tick(self.now);
             if let Some(route) = flow.route.as_ref().map(Rc::clone) {
                 self.note(&route, moved.0, moved.1);
+                if answered {
+                    route.live.answered(clock::millis(self.now));
+                }
             }
+            self.note_waiting(handle, moved.0 > 0, answered);
+            if before.0 == 0 && moved.0 > 0 {
+                self.expect_first_byte(handle);
+            }
+        }
+        if left {
+            self.note_left(handle.key);
         }
         match turn {
             Turn::Goes => self.watch_half_close(handle.key),
@@ -57,6 +77,19 @@ impl Worker {
             }
             Turn::Over(cause) => self.end(handle.key, cause),
             Turn::EndpointFailed(error) => self.endpoint_failed(handle.key, &error),
+            Turn::Unreachable => self.endpoint_unreachable(handle),
+        }
+    }
+
+    /// ICMP, which anybody on the path may have sent: suspicion at once, and the flow goes on as if nothing had been said.
+    fn endpoint_unreachable(&mut self, handle: Handle) {
+        let flow = &mut self.flows[handle.key as usize];
+        if !std::mem::replace(&mut flow.queued, true) {
+            self.again.push(Again::Flow(handle));
+        }
+        let flow = &self.flows[handle.key as usize];
+        if let Some(route) = &flow.route {
+            self.raise(route, flow.endpoint_port, SignalKind::Unreachable);
         }
     }
 
@@ -162,9 +195,33 @@ fn failed_after_its_end(flow: &Flow, side: Side) -> Option<Turn> {
     } else {
         let endpoint = flow.endpoint.as_ref()?;
         let error = flow.outbound.eof.then(|| pending_error(endpoint))?;
-        error.map(Turn::EndpointFailed)
+        error.map(|error| endpoint_error(endpoint, error))
     }
 }
+
+/// What an error of the endpoint's socket means. A reset and the end of all retries close the connection; what ICMP says does not.
+fn endpoint_error(endpoint: &TcpStream, error: io::Error) -> Turn {
+    let is_icmp = error
+        .raw_os_error()
+        .is_some_and(|code| OF_ICMP.contains(&code));
+    match sys::tcp_state(endpoint.as_fd()) {
+        Ok(state) if is_icmp && state.open => Turn::Unreachable,
+        Ok(_) | Err(_) => Turn::EndpointFailed(error),
+    }
+}
+
+/// What the kernel makes of ICMP (`icmp_err_convert` in net/ipv4/icmp.c, `tab_unreach` in net/ipv6/icmp.c). Each is told once.
+const OF_ICMP: [i32; 9] = [
+    libc::ENETUNREACH,
+    libc::EHOSTUNREACH,
+    libc::ENOPROTOOPT,
+    libc::ECONNREFUSED,
+    libc::EOPNOTSUPP,
+    libc::EHOSTDOWN,
+    libc::ENONET,
+    libc::EACCES,
+    libc::EPROTO,
+];
 
 /// From client to endpoint; whether there is more to move at once.
 fn inbound(flow: &mut Flow, scratch: &mut Scratch) -> Result<bool, Turn> {
@@ -186,7 +243,10 @@ fn inbound(flow: &mut Flow, scratch: &mut Scratch) -> Result<bool, Turn> {
         Pumped::Again => Ok(true),
         Pumped::SourceFailed(_) => Err(Turn::Over(EndCause::ClientRst)),
         Pumped::SinkFailed(error) => {
-            let error = sooner(endpoint, error);
+            let Turn::EndpointFailed(error) = endpoint_error(endpoint, sooner(endpoint, error))
+            else {
+                return Err(Turn::Unreachable);
+            };
             while outbound(flow, scratch)? {}
             if flow.outbound.is_blocked() {
                 // The endpoint takes nothing more, but the client has yet to take what it had answered.
@@ -217,7 +277,7 @@ fn outbound(flow: &mut Flow, scratch: &mut Scratch) -> Result<bool, Turn> {
     ) {
         Pumped::Waiting => Ok(false),
         Pumped::Again => Ok(true),
-        Pumped::SourceFailed(error) => Err(Turn::EndpointFailed(error)),
+        Pumped::SourceFailed(error) => Err(endpoint_error(endpoint, error)),
         Pumped::SinkFailed(_) => Err(Turn::Over(EndCause::ClientRst)),
     }
 }

@@ -156,11 +156,31 @@ impl Worker {
         let Some(endpoint) = &flow.endpoint else {
             return false;
         };
-        match sys::last_heard(endpoint.as_fd()) {
-            Ok(ago) => now
-                .checked_sub(ago)
+        match sys::tcp_state(endpoint.as_fd()) {
+            Ok(state) => now
+                .checked_sub(state.heard)
                 .is_none_or(|heard| heard <= silent_since + JIFFY),
             Err(_) => true,
+        }
+    }
+
+    /// What is left of a drain for a flow that was opened at `started`.
+    pub(crate) fn drain_left(&self, address: AddressId, started: Instant) -> Option<Duration> {
+        let mut drains = self.strands.drains.iter();
+        let (.., until) =
+            drains.find(|(drained, decided, _)| *drained == address && started < *decided)?;
+        Some(until.saturating_duration_since(self.now))
+    }
+
+    /// Lets the flows of an address that no verdict will name finish, for so long.
+    pub(crate) fn drain_departed(&mut self, address: AddressId, left: Duration) {
+        let Some(until) = self.now.checked_add(left) else {
+            return;
+        };
+        if self.strands.drains.iter().all(|(a, ..)| *a != address) {
+            // Whenever they were opened: all of them were before it left.
+            self.strands.drains.push((address, until, until));
+            self.arm(until, Timer::Drain(address));
         }
     }
 

@@ -19,7 +19,6 @@ use arc_swap::ArcSwap;
 use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
-use portolan_config::clock;
 use portolan_config::flow::{EndCause, RecordSink};
 use portolan_config::model::Protocol;
 use portolan_config::signal::{Signal, SignalKind, SignalSink};
@@ -35,6 +34,7 @@ use crate::gate::Gate;
 use crate::handover::HandedFlow;
 use crate::list::NIL;
 use crate::relay::Scratch;
+use crate::silence::Waiting;
 use crate::strand::Strands;
 use crate::udp::{self, Source, Udp};
 use crate::wheel::Wheel;
@@ -132,6 +132,10 @@ pub(crate) enum Timer {
     Drain(AddressId),
     /// Noted bytes go to the shared counters.
     Settle,
+    /// Flows that wait for their endpoints are looked at.
+    Waiting,
+    /// A flow's first answer is overdue.
+    FirstByte(Handle),
 }
 
 /// A flow's place in the slab and its generation, as they stand in an event's token.
@@ -184,6 +188,7 @@ pub(crate) struct Worker {
     pub(crate) connecting: u32,
     pub(crate) budget: Budget,
     pub(crate) strands: Strands,
+    pub(crate) waiting: Waiting,
     /// Work left over from this turn.
     pub(crate) again: Vec<Again>,
     pub(crate) accept_paused: bool,
@@ -227,6 +232,7 @@ impl Worker {
             connecting: NIL,
             budget,
             strands: Strands::default(),
+            waiting: Waiting::default(),
             again: Vec::new(),
             accept_paused: false,
             next_id: first_id(index),
@@ -423,6 +429,8 @@ impl Worker {
                 Timer::Strand => self.release_stranded(),
                 Timer::Drain(address) => self.end_drain(address),
                 Timer::Settle => self.settle(),
+                Timer::Waiting => self.look_at_waiting(),
+                Timer::FirstByte(handle) => self.on_first_byte_due(handle),
             }
         }
     }
@@ -485,14 +493,19 @@ impl Worker {
 
     /// Tells the health side what a flow met.
     pub(crate) fn raise(&self, route: &Route, port: u16, kind: SignalKind) {
-        if route.may_signal(self.now) {
-            self.shared.signals.raise(Signal {
-                address: route.address,
-                to: route.addr(port),
-                kind,
-                at: self.now,
-            });
+        if route.may_signal(kind, self.now) {
+            self.raise_each(route, port, kind);
         }
+    }
+
+    /// The same of what each flow meets once, and counts by its client.
+    pub(crate) fn raise_each(&self, route: &Route, port: u16, kind: SignalKind) {
+        self.shared.signals.raise(Signal {
+            address: route.address,
+            to: route.addr(port),
+            kind,
+            at: self.now,
+        });
     }
 
     /// Notes bytes of a route, and sees to it that they are settled.
@@ -502,9 +515,6 @@ impl Worker {
                 self.arm(self.now + SETTLE_EVERY, Timer::Settle);
             }
             self.unsettled.push(Rc::clone(route));
-        }
-        if bytes_out > 0 {
-            route.live.heard(clock::millis(self.now));
         }
     }
 

@@ -4,4 +4,5 @@
 
 mod failover;
 mod routing;
+mod transparent;
 mod world;

@@ -348,6 +348,51 @@ pub fn echo() -> Behaviour {
     })
 }
 
+/// The same, over a path that loses one in a hundred of the segments toward it.
+pub fn lossy() -> Behaviour {
+    custom(async |mut stream: TcpStream| {
+        // Where it may not be: without loss it is an echo like any other.
+        let _ = SockRef::from(&stream).attach_filter(&LOSE_ONE_IN_A_HUNDRED);
+        let (mut from, mut to) = stream.split();
+        tokio::io::copy(&mut from, &mut to).await?;
+        to.shutdown().await
+    })
+}
+
+/// `A = random; if A > u32::MAX / 100 take all of the packet, else none of it`.
+const LOSE_ONE_IN_A_HUNDRED: [SockFilter; 4] = [
+    SockFilter::new(0x20, 0, 0, 0xffff_f000 + 56),
+    SockFilter::new(0x25, 0, 1, u32::MAX / 100),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+    SockFilter::new(0x06, 0, 0, 0),
+];
+
+/// Answers the first thing it is told with its id; what is told it later on the same connection is lost on the way.
+pub fn deaf_after_the_first_line() -> Behaviour {
+    behaviour(async |mut stream: TcpStream, seen: Arc<Seen>| {
+        let _first = stream.read(&mut [0; 4096]).await?;
+        deafen(&SockRef::from(&stream));
+        stream
+            .write_all(format!("{}\n", seen.id).as_bytes())
+            .await?;
+        std::future::pending().await
+    })
+}
+
+/// Answers every line with its id, after a while.
+pub fn thinking(pause: Duration) -> Behaviour {
+    behaviour(move |mut stream, seen| async move {
+        let mut buffer = [0; 4096];
+        while stream.read(&mut buffer).await? > 0 {
+            tokio::time::sleep(pause).await;
+            stream
+                .write_all(format!("{}\n", seen.id).as_bytes())
+                .await?;
+        }
+        Ok(())
+    })
+}
+
 /// Answers every line with its id.
 pub fn naming() -> Behaviour {
     behaviour(|stream, seen| answer_lines(stream, seen, false))

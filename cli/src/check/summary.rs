@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use portolan_config::address::Host;
 use portolan_config::file::show_duration;
 use portolan_config::model::{
-    Accelerator, Config, Endpoint, EndpointGroup, HealthCheck, HedgeAfter, Listener,
+    Accelerator, ClientAddress, Config, Endpoint, EndpointGroup, HealthCheck, HedgeAfter, Listener,
     ListenerSettings, OnUnhealthy, Probe, ProxyProtocol,
 };
 
@@ -203,6 +203,9 @@ fn group_about(group: &EndpointGroup) -> String {
         ProxyProtocol::Off => {}
         ProxyProtocol::V1 => parts.push("PROXY v1".into()),
         ProxyProtocol::V2 => parts.push("PROXY v2".into()),
+    }
+    if group.settings.client_address == ClientAddress::Transparent {
+        parts.push("clients' own addresses, where the way back is proved".into());
     }
     parts.extend(
         group

@@ -258,13 +258,18 @@ fn group_line(group: &EndpointGroupView, paint: Paint) -> String {
         group.traffic_dial,
         group.health_check
     );
+    let transparency = match (&group.client_address_reason, group.client_address.as_str()) {
+        (Some(why), _) => paint.text(Style::Bad, &format!("  clients' addresses: {why}")),
+        (None, "transparent") => paint.text(Style::Faint, ", clients' own addresses"),
+        (None, _) => String::new(),
+    };
     let about_style = if group.traffic_dial > 0.0 {
         Style::Faint
     } else {
         Style::Notice
     };
     format!(
-        "{}  {}",
+        "{}  {}{transparency}",
         paint.text(Style::Strong, &title),
         paint.text(about_style, &about)
     )

@@ -197,6 +197,7 @@ impl FlowItem {
             attempts,
             reason,
             endpoint_finished_first,
+            drain_left,
             inbound,
             outbound,
         } = flow;
@@ -214,6 +215,7 @@ impl FlowItem {
             attempts: *attempts,
             reason: reason.as_str().to_owned(),
             endpoint_finished_first: *endpoint_finished_first,
+            drain_left: *drain_left,
             inbound: PipeItem::of(inbound),
             outbound: PipeItem::of(outbound),
         }
@@ -242,6 +244,7 @@ impl FlowItem {
             attempts: self.attempts,
             reason: reason(&self.reason),
             endpoint_finished_first: self.endpoint_finished_first,
+            drain_left: self.drain_left,
             inbound: self.inbound.pipe(inbound),
             outbound: self.outbound.pipe(outbound),
         }

@@ -160,6 +160,8 @@ pub(super) struct FlowItem {
     pub(super) reason: String,
     #[serde(default)]
     pub(super) endpoint_finished_first: Option<bool>,
+    #[serde(default)]
+    pub(super) drain_left: Option<Duration>,
     pub(super) inbound: PipeItem,
     pub(super) outbound: PipeItem,
 }

@@ -203,6 +203,7 @@ fn flow(client: OwnedFd, endpoint: OwnedFd) -> portolan_proxy::HandedFlow {
         attempts: 2,
         reason: portolan_config::flow::PickReason::Hedge,
         endpoint_finished_first: Some(true),
+        drain_left: Some(Duration::from_secs(3)),
         inbound: pipe(b"inbound"),
         outbound: pipe(b"out"),
     }

@@ -13,8 +13,8 @@ use super::typed::{self, duration, float, integer, one_of, parsed};
 use super::values;
 use crate::address::Host;
 use crate::model::{
-    Endpoint, EndpointGroup, GroupSettings, HealthCheck, OnUnhealthy, PortOverride, Probe,
-    Protocol, ProxyProtocol,
+    ClientAddress, Endpoint, EndpointGroup, GroupSettings, HealthCheck, OnUnhealthy, PortOverride,
+    Probe, Protocol, ProxyProtocol,
 };
 use crate::units::{EndpointId, Region, TrafficDial, Weight};
 
@@ -104,7 +104,12 @@ fn settings(section: &Section<'_>, protocol: Option<Protocol>) -> Option<GroupSe
         ("drain", OnUnhealthy::Drain),
         ("keep", OnUnhealthy::Keep),
     ];
+    let addresses = &[
+        ("edge", ClientAddress::Edge),
+        ("transparent", ClientAddress::Transparent),
+    ];
     let proxy_protocol = section.get("proxy_protocol", one_of(headers));
+    let client_address = section.get("client_address", one_of(addresses));
     let on_unhealthy = section.get("on_unhealthy", one_of(policies));
     let reset_over = section.get("reset_over", duration(Duration::ZERO..=10 * MINUTE));
     let reset_rate = section.get("reset_rate", integer(1..=1_000_000));
@@ -116,8 +121,16 @@ fn settings(section: &Section<'_>, protocol: Option<Protocol>) -> Option<GroupSe
             "write \"v2\" or \"off\"",
         );
     }
+    if client_address == Some(ClientAddress::Transparent) && protocol == Some(Protocol::Udp) {
+        section.error(
+            "client_address",
+            "flows of UDP come from the edge's address",
+            "write \"edge\", and proxy_protocol = \"v2\" where endpoints must know their clients",
+        );
+    }
     Some(GroupSettings {
         proxy_protocol: proxy_protocol?,
+        client_address: client_address?,
         on_unhealthy: on_unhealthy?,
         reset_over: reset_over?,
         reset_rate: reset_rate?,

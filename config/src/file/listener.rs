@@ -34,13 +34,14 @@ const UDP_IDLE_TIMEOUT: Duration = secs(30);
 const UDP_NEW_FLOWS: u32 = 100_000;
 
 /// Keys that say nothing about UDP.
-const TCP_ONLY: [&str; 6] = [
+const TCP_ONLY: [&str; 7] = [
     "half_close_timeout",
     "connect_timeout",
     "connect_attempts",
     "hedge_after",
     "keepalive",
     "user_timeout",
+    "expect_first_byte",
 ];
 
 /// What the other listeners of the accelerator need to know of one, read before any is read whole.
@@ -128,6 +129,7 @@ fn settings(section: &Section<'_>, protocol: Option<Protocol>) -> Option<Listene
     let new_flows = section.get("new_flows", count());
     let source_addresses: Option<Vec<IpAddr>> = section.distinct("source_addresses", typed::ip);
     let quic = section.get("quic", boolean);
+    let expect_first_byte = section.get("expect_first_byte", expect_first_byte);
     if udp {
         warn_tcp_only(section);
     } else if quic == Some(true) {
@@ -157,6 +159,7 @@ fn settings(section: &Section<'_>, protocol: Option<Protocol>) -> Option<Listene
         },
         source_addresses: source_addresses?,
         quic: quic?,
+        expect_first_byte: expect_first_byte?,
     })
 }
 
@@ -176,6 +179,17 @@ fn hedge_after(value: &DeValue<'_>) -> Result<HedgeAfter, ValueError> {
                 ValueError::new(fault.what, remedy)
             }),
     }
+}
+
+fn expect_first_byte(value: &DeValue<'_>) -> Result<Option<Duration>, ValueError> {
+    if value.as_str() == Some("off") {
+        return Ok(None);
+    }
+    let read = duration(ms(50)..=secs(60))(value);
+    read.map(Some).map_err(|fault| {
+        let remedy = format!("write \"off\" or a duration: {}", fault.remedy);
+        ValueError::new(fault.what, remedy)
+    })
 }
 
 fn accept_proxy(section: &Section<'_>) -> Option<Option<AcceptProxy>> {

@@ -12,10 +12,13 @@ use portolan_config::units::{EndpointId, Region};
 use portolan_healthcheck::AddressHealth;
 use proptest::prelude::*;
 
+use portolan_config::address::EndpointAddr;
+
 use super::*;
 use crate::layout::{Resolved, Surroundings};
 use crate::order::Distance;
 use crate::registry::Registry;
+use crate::way_back::Way;
 
 /// Names resolve to whatever was set; these ids drain.
 #[derive(Default)]
@@ -31,6 +34,10 @@ impl Surroundings for Around {
 
     fn is_draining(&self, endpoint: &EndpointId, _: &Region) -> bool {
         self.draining.iter().any(|id| id == endpoint.as_str())
+    }
+
+    fn way_back(&self, _: EndpointAddr) -> Way {
+        Way::Untested
     }
 }
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use portolan_config::address::EndpointAddr;
 use portolan_config::file::Loaded;
 use portolan_config::signal::Signal;
 use portolan_config::units::{EndpointId, Region};
-use portolan_healthcheck::Checker;
+use portolan_healthcheck::{Checker, NoWayBack, find_way_back};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep_until;
@@ -53,6 +54,7 @@ struct Task {
     handed_over: bool,
     config_path: Option<PathBuf>,
     asks: JoinSet<(Arc<str>, Answer)>,
+    ways_back: JoinSet<(EndpointAddr, Result<(), NoWayBack>)>,
     file: Option<ConfigFile>,
     next_tick: Instant,
     publish_at: Option<Instant>,
@@ -76,6 +78,7 @@ pub(crate) async fn run(core: Core, drivers: Drivers) {
         handed_over: false,
         config_path: config_path.clone(),
         asks: JoinSet::new(),
+        ways_back: JoinSet::new(),
         file: config_path.map(|path| ConfigFile::new(path, now)),
         next_tick: now + TICK,
         publish_at: None,
@@ -84,6 +87,7 @@ pub(crate) async fn run(core: Core, drivers: Drivers) {
     let mut batch = Vec::with_capacity(SIGNALS_A_TURN);
     loop {
         task.ask_names(Instant::now());
+        task.ask_ways_back(Instant::now());
         let deadline = task.deadline(Instant::now());
         tokio::select! {
             () = checker.changed() => task.observe_health(Instant::now()),
@@ -101,6 +105,13 @@ pub(crate) async fn run(core: Core, drivers: Drivers) {
                     task.publish_soon(Instant::now());
                 }
             }
+            Some(found) = task.ways_back.join_next() => {
+                if let Ok((to, found)) = found
+                    && task.core.way_back(to, found, Instant::now())
+                {
+                    task.publish_soon(Instant::now());
+                }
+            }
             news = ConfigFile::news(&mut task.file) => match news {
                 FileNews::Hint => task.file_hint(Instant::now()),
                 FileNews::Read(read) => task.follow_file(*read, Instant::now()),
@@ -115,7 +126,14 @@ impl Task {
     fn deadline(&mut self, now: Instant) -> Instant {
         let file = self.file.as_ref().map(ConfigFile::next);
         let names = self.core.names().next_due();
-        let moments = [self.publish_at, self.core.next_verdict(now), file, names];
+        let ways = self.core.next_way_back();
+        let moments = [
+            self.publish_at,
+            self.core.next_verdict(now),
+            file,
+            names,
+            ways,
+        ];
         moments
             .into_iter()
             .flatten()
@@ -127,6 +145,13 @@ impl Task {
             let asker = self.askers.asker(now);
             self.asks
                 .spawn(async move { (name.clone(), asker.ask(name).await) });
+        }
+    }
+
+    fn ask_ways_back(&mut self, now: Instant) {
+        for to in self.core.take_ways_back(now) {
+            self.ways_back
+                .spawn(async move { (to, find_way_back(to).await) });
         }
     }
 

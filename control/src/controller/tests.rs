@@ -5,7 +5,7 @@ mod bench;
 use std::net::IpAddr;
 
 use portolan_config::health::HealthState;
-use portolan_config::signal::SignalKind;
+use portolan_config::signal::{Signal, SignalKind};
 use portolan_config::snapshot::{Fate, Verdict};
 use tokio::net::TcpListener;
 

@@ -148,6 +148,10 @@ pub struct MetricsView {
     pub endpoints: Vec<EndpointMetrics>,
     /// Results of probes by label.
     pub probe_results: Vec<(&'static str, u64)>,
+    /// What became of suspicions of live flows, by label.
+    pub suspicions: Vec<(&'static str, u64)>,
+    /// Endpoint addresses toward which flows are to come from their clients' own addresses, and do not.
+    pub ways_back_closed: usize,
 }
 
 /// An endpoint in the metrics.

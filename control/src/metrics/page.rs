@@ -18,7 +18,7 @@ const OTHER: &str = "_other";
 const PREFIX: &str = "portolan_";
 
 /// Every family: name without prefix, type, help.
-pub(super) const FAMILIES: [(&str, MetricType, &str); 36] = {
+pub(super) const FAMILIES: [(&str, MetricType, &str); 39] = {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     [
         ("flows_total", COUNTER, "Flows that have ended, by cause."),
@@ -94,7 +94,22 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 36] = {
             HISTOGRAM,
             "Time from the first evidence of a fault to the decision that an endpoint is down.",
         ),
+        (
+            "client_address_fallbacks_total",
+            COUNTER,
+            "Connects from the edge's address in groups that want their clients', by cause.",
+        ),
+        (
+            "client_address_refused",
+            GAUGE,
+            "Endpoint addresses toward which transparent client addresses are asked for and not in force.",
+        ),
         ("probe_results_total", COUNTER, "Health probes by result."),
+        (
+            "suspicions_total",
+            COUNTER,
+            "Suspicions that live flows raised and that were looked into, by what came of them.",
+        ),
         (
             "snapshot_generation",
             GAUGE,

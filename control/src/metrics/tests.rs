@@ -122,6 +122,7 @@ async fn every_closed_label_has_its_series_from_the_start() {
     );
     assert_eq!(values["portolan_flow_bytes_total direction"].len(), 2);
     assert!(values["portolan_probe_results_total result"].len() >= 2);
+    assert_eq!(values["portolan_suspicions_total result"].len(), 3);
     assert_eq!(values["portolan_endpoint_up region"].len(), 2, "{text}");
     assert!(
         values["portolan_endpoint_up listener"].contains("80,8000-8100/TCP"),

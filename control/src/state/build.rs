@@ -20,6 +20,7 @@ use crate::handle::{Published, Readiness};
 use crate::health_view;
 use crate::layout::{EndpointLayout, GroupLayout, ListenerLayout};
 use crate::publish::DnsView;
+use crate::way_back::Way;
 
 /// The whole view.
 pub(crate) fn state(
@@ -253,12 +254,28 @@ fn group_view(
         distance_ms: distance.map(millis),
         order,
         health_check: group.health_check.probe.as_str().to_owned(),
+        client_address: group.settings.client_address.as_str().to_owned(),
+        client_address_reason: not_transparent(group),
         endpoints: group
             .endpoints
             .iter()
             .map(|endpoint| endpoint_view(published, endpoint))
             .collect(),
     }
+}
+
+/// Why flows do not come from their clients' own addresses though they are to.
+fn not_transparent(group: &GroupLayout) -> Option<String> {
+    let addresses = group.endpoints.iter().flat_map(|e| &e.addresses);
+    let asked: Vec<_> = addresses.filter(|a| a.way_back.is_some()).collect();
+    let closed: Vec<_> = asked.iter().filter(|a| a.way != Way::Open).collect();
+    let reason = closed.iter().find_map(|address| match &address.way {
+        Way::Closed(why) => Some(format!("{}: {why}", address.ip)),
+        Way::Untested | Way::Open => None,
+    });
+    let reason = reason.unwrap_or_else(|| "the way back is being tested".to_owned());
+    let (closed, asked) = (closed.len(), asked.len());
+    (closed > 0).then(|| format!("not toward {closed} of {asked} addresses: {reason}"))
 }
 
 fn endpoint_view(published: &Published, endpoint: &EndpointLayout) -> EndpointView {

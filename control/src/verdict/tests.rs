@@ -65,6 +65,7 @@ impl Case {
     fn falls(&mut self, address: AddressId, failure: Failure) -> &mut Case {
         let settings = GroupSettings {
             proxy_protocol: ProxyProtocol::Off,
+            client_address: Default::default(),
             on_unhealthy: self.policy,
             reset_over: Duration::from_secs(1),
             reset_rate: 2000,
@@ -334,4 +335,17 @@ fn there_is_a_most() {
         case.verdicts.draining.is_empty(),
         "addresses that left are forgotten with their flows"
     );
+}
+
+#[test]
+fn an_address_that_left_is_forgotten_whatever_else_it_was_drained_for() {
+    let mut case = Case::new();
+    for cause in [Cause::Operator, Cause::Health, Cause::Left] {
+        case.verdicts.drain(A, cause, DRAIN, case.now);
+    }
+    case.verdicts.drain(B, Cause::Operator, DRAIN, case.now);
+    case.pass(300_001);
+    case.verdicts.expire(case.now);
+    let known: Vec<_> = case.verdicts.draining.keys().collect();
+    assert_eq!(known, [&B], "the operator takes back what is there");
 }

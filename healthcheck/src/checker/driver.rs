@@ -122,7 +122,9 @@ impl Driver {
             let Some(entry) = self.entries.get_mut(&id) else {
                 continue;
             };
-            entry.on_suspicion(suspicion);
+            if let Some(decision) = entry.on_suspicion(suspicion) {
+                self.on_decision(id, decision);
+            }
             self.arm(id);
         }
         let now = Instant::now();
@@ -344,22 +346,31 @@ impl Driver {
                 entry.on_probe(finding, sent, &mut self.rng, now);
             }
             Purpose::Burst { number } => {
-                let Some(decision) = entry.suspect.on_outcome(number, finding.failure) else {
-                    return;
-                };
-                let counters = &self.shared.counters;
-                match decision {
-                    Decision::Lifted => counters.bursts_lifted.fetch_add(1, Ordering::Relaxed),
-                    Decision::Dead { .. } => counters.bursts_down.fetch_add(1, Ordering::Relaxed),
-                    Decision::Undecided => {
-                        counters.bursts_undecided.fetch_add(1, Ordering::Relaxed)
-                    }
-                };
-                entry.on_decision(decision, &mut self.rng, now);
+                if let Some(decision) = entry.suspect.on_outcome(number, finding.failure) {
+                    self.on_decision(id, decision);
+                    self.arm(id);
+                }
+                return;
             }
         }
         self.shared.view.store(&entry.target, entry.health());
         self.arm(id);
+    }
+
+    fn on_decision(&mut self, id: EntryId, decision: Decision) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        let counters = &self.shared.counters;
+        match decision {
+            Decision::Lifted => counters.bursts_lifted.fetch_add(1, Ordering::Relaxed),
+            Decision::Dead { .. } | Decision::Hangs { .. } => {
+                counters.bursts_down.fetch_add(1, Ordering::Relaxed)
+            }
+            Decision::Undecided => counters.bursts_undecided.fetch_add(1, Ordering::Relaxed),
+        };
+        entry.on_decision(decision, &mut self.rng, Instant::now());
+        self.shared.view.store(&entry.target, entry.health());
     }
 }
 

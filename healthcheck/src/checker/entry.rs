@@ -1,12 +1,17 @@
 //! Everything that is known of one target, as the checker's task keeps it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use portolan_config::address::EndpointAddr;
 use portolan_config::health::{Failure, HealthState};
+use portolan_config::model::Probe;
+use portolan_config::signal::SignalKind;
+use portolan_config::snapshot::AddressLive;
 use rand::Rng;
 
 use super::Suspicion;
+use crate::hang::{self, Hang};
 use crate::machine::{Evidence, Input, Machine};
 use crate::probe::Finding;
 use crate::rtt::SmoothedRtt;
@@ -38,6 +43,8 @@ pub(super) struct Entry {
     /// The port that flows use, found dead by a burst though the check asks another; since when. Asked along with the check until
     /// the endpoint is up.
     dead_port: Option<(EndpointAddr, Instant)>,
+    /// When it was last found to accept and never answer.
+    hang: Option<Hang>,
 }
 
 impl Entry {
@@ -63,6 +70,7 @@ impl Entry {
             since_wall: wall,
             last_ok: None,
             dead_port: None,
+            hang: None,
             target,
         }
     }
@@ -99,6 +107,7 @@ impl Entry {
         heir.rtt = self.rtt;
         heir.last_ok = self.last_ok;
         heir.dead_port = self.dead_port;
+        heir.hang.clone_from(&self.hang);
         if !heir.target.is_always_up() || !heir.machine.settle_up(now) {
             heir.since_wall = self.since_wall;
         }
@@ -130,7 +139,7 @@ impl Entry {
     }
 
     /// Takes a signal of live flows. What is down stays so until its probes say otherwise, and what is never asked is always up.
-    pub(super) fn on_suspicion(&mut self, suspicion: Suspicion) {
+    pub(super) fn on_suspicion(&mut self, suspicion: Suspicion) -> Option<Decision> {
         let Suspicion {
             target: _,
             to,
@@ -140,7 +149,10 @@ impl Entry {
             live,
         } = suspicion;
         if self.target.is_always_up() || self.state() == HealthState::Down {
-            return;
+            return None;
+        }
+        if let SignalKind::NeverAnswers { source: _ } = kind {
+            return self.on_hang(at, live);
         }
         let to = if only_port { to } else { self.target.address };
         self.suspect.on_signal(
@@ -150,7 +162,22 @@ impl Entry {
                 raised: at,
                 live,
             },
-        );
+        )
+    }
+
+    /// It accepts and never answers. A check that asks for an answer is the better judge, and is asked at once; where the check only
+    /// connects, live flows have decided.
+    fn on_hang(&mut self, at: Instant, live: Arc<AddressLive>) -> Option<Decision> {
+        match self.target.check.probe {
+            Probe::Http(_) | Probe::Https { .. } => {
+                self.schedule.hasten(at);
+                None
+            }
+            Probe::None | Probe::Tcp | Probe::Udp(_) => {
+                self.hang = Some(Hang::found(self.hang.as_ref(), live, at));
+                Some(Decision::Hangs { raised: at })
+            }
+        }
     }
 
     /// Takes the result of the probe that was sent at `sent`.
@@ -165,6 +192,7 @@ impl Entry {
             self.rtt.add(sample);
         }
         let input = match finding.failure {
+            None if self.is_held_down(now) => return,
             None => {
                 self.last_ok = self.last_ok.max(Some(now));
                 Input::Pass
@@ -183,10 +211,24 @@ impl Entry {
         self.step(Evidence { input, sent, seen }, rng, now);
     }
 
+    /// Whether an accepted connect proves nothing for now.
+    fn is_held_down(&self, now: Instant) -> bool {
+        self.state() == HealthState::Down && self.hang.as_ref().is_some_and(|hang| hang.holds(now))
+    }
+
     /// Takes what came of a burst.
     pub(super) fn on_decision(&mut self, decision: Decision, rng: &mut impl Rng, now: Instant) {
         match decision {
             Decision::Lifted | Decision::Undecided => {}
+            Decision::Hangs { raised } => {
+                let evidence = Evidence {
+                    input: Input::Burst(Failure::Answer(Arc::from(hang::WORDS))),
+                    // What a connect found meanwhile says nothing of answers.
+                    sent: now,
+                    seen: raised,
+                };
+                self.step(evidence, rng, now);
+            }
             Decision::Dead {
                 failure,
                 to,

@@ -11,7 +11,7 @@ use portolan_config::health::Failure;
 const REASON_LENGTH: usize = 200;
 
 /// Of a connect.
-pub(super) fn of_connect(error: &io::Error) -> Failure {
+pub(crate) fn of_connect(error: &io::Error) -> Failure {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => Failure::Refused,
         Some(libc::ETIMEDOUT) => Failure::TimedOut,

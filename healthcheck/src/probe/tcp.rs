@@ -37,7 +37,7 @@ pub(super) async fn connect(
 }
 
 /// Makes the close to come a reset: nothing lingers in TIME_WAIT at either end, however many probes there are.
-pub(super) fn close_by_reset(stream: &TcpStream) {
+pub(crate) fn close_by_reset(stream: &TcpStream) {
     // Where it cannot be set the close is an ordinary one.
     let _ = stream.set_zero_linger();
 }

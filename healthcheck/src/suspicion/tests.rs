@@ -34,11 +34,11 @@ impl Bench {
         }
     }
 
-    fn signal(&mut self, kind: SignalKind) {
-        self.signal_to(kind, port(80));
+    fn signal(&mut self, kind: SignalKind) -> Option<Decision> {
+        self.signal_to(kind, port(80))
     }
 
-    fn signal_to(&mut self, kind: SignalKind, to: EndpointAddr) {
+    fn signal_to(&mut self, kind: SignalKind, to: EndpointAddr) -> Option<Decision> {
         let live = Arc::clone(&self.live);
         self.suspect.on_signal(
             kind,
@@ -47,7 +47,7 @@ impl Bench {
                 raised: self.now,
                 live,
             },
-        );
+        )
     }
 
     fn reset_from(&mut self, source: &str) {
@@ -100,12 +100,12 @@ fn local() -> Option<Failure> {
 fn failure_of(decision: Option<Decision>) -> Option<Failure> {
     match decision {
         Some(Decision::Dead { failure, .. }) => Some(failure),
-        Some(Decision::Lifted | Decision::Undecided) | None => None,
+        Some(Decision::Lifted | Decision::Undecided | Decision::Hangs { .. }) | None => None,
     }
 }
 
 #[test]
-fn a_burst_is_three_connects_at_0_10_and_30_ms() {
+fn a_burst_is_three_connects_10_ms_apart() {
     let mut bench = Bench::new();
     let began = bench.now;
     bench.signal(SignalKind::Refused);
@@ -121,7 +121,7 @@ fn a_burst_is_three_connects_at_0_10_and_30_ms() {
         assert_eq!(bench.poll(), None, "one at a time");
         at.push(due - began);
     }
-    assert_eq!(at, [ms(0), ms(10), ms(30)]);
+    assert_eq!(at, [ms(0), ms(10), ms(20)]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn the_table() {
             }) => {
                 assert_eq!(
                     (*to, *at, *sent),
-                    (port(80), raised, raised + ms(30)),
+                    (port(80), raised, raised + ms(20)),
                     "{row}"
                 );
             }
@@ -352,7 +352,13 @@ proptest! {
         for (what, pause, flag) in steps {
             bench.wait(ms(pause));
             match what {
-                0 => bench.signal(if flag { SignalKind::Refused } else { SignalKind::Slow }),
+                0 => {
+                    let kind = if flag { SignalKind::Refused } else { SignalKind::Slow };
+                    failed += usize::from(flag && bench.suspect.is_bursting());
+                    if let Some(Decision::Dead { .. }) = bench.signal(kind) {
+                        prop_assert_eq!(failed, OFFSETS.len());
+                    }
+                }
                 1 => {
                     let before = bench.suspect.bursts;
                     let connect = bench.poll();
@@ -376,4 +382,47 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn refusals_that_live_flows_meet_count_as_the_burst_s_own() {
+    let mut bench = Bench::new();
+    bench.signal(SignalKind::Refused);
+    bench.poll().unwrap();
+    assert_eq!(bench.outcomes(&[REFUSED]), None);
+    assert_eq!(bench.signal(SignalKind::Refused), None);
+    assert_eq!(
+        bench.signal_to(SignalKind::Refused, port(81)),
+        None,
+        "elsewhere"
+    );
+    assert_eq!(
+        bench.signal(SignalKind::Slow),
+        None,
+        "silence is no refusal"
+    );
+    let decision = bench.signal(SignalKind::Refused);
+    assert_eq!(failure_of(decision), Some(Failure::Refused));
+    assert_eq!(bench.outcomes(&[None]), None, "it is over");
+}
+
+#[test]
+fn a_refusal_after_flows_ended_together_is_enough() {
+    let mut bench = Bench::new();
+    bench.signal(SignalKind::EndedTogether);
+    bench.poll().unwrap();
+    assert_eq!(
+        failure_of(bench.outcomes(&[REFUSED])),
+        Some(Failure::Refused)
+    );
+
+    let mut bench = Bench::new();
+    bench.signal(SignalKind::EndedTogether);
+    bench.poll().unwrap();
+    assert_eq!(bench.outcomes(&[None]), Some(Decision::Lifted));
+
+    let mut bench = Bench::new();
+    bench.signal(SignalKind::EndedTogether);
+    bench.whole_burst();
+    assert_eq!(bench.outcomes(&[SILENT]), None, "silence needs all three");
 }

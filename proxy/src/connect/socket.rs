@@ -7,24 +7,19 @@ use std::os::fd::AsFd;
 use mio::net::TcpStream;
 use portolan_config::address::EndpointAddr;
 use portolan_config::model::ListenerSettings;
-use portolan_config::stats::ConnectFailure;
+use portolan_config::stats::{AddressFallback, ConnectFailure};
 use smallvec::SmallVec;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::sys;
 
-/// A socket that is connecting.
+/// A socket that is connecting. `number` chooses among the listener's source addresses.
 pub(crate) fn open(
     to: SocketAddr,
     settings: &ListenerSettings,
-    flow: u64,
+    number: u64,
 ) -> io::Result<TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(to),
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )?;
-    socket.set_tcp_nodelay(true)?;
+    let socket = make(to)?;
     let usable: SmallVec<[_; 4]> = settings
         .source_addresses
         .iter()
@@ -32,9 +27,53 @@ pub(crate) fn open(
         .collect();
     if !usable.is_empty() {
         sys::bind_address_no_port(socket.as_fd())?;
-        let source = *usable[(flow % usable.len() as u64) as usize];
+        let source = *usable[(number % usable.len() as u64) as usize];
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
+    connect(socket, to)
+}
+
+/// The same from the client's own address and port. An error with a cause is no fault of the endpoint's: it can still be reached from
+/// an address of this host.
+pub(crate) fn open_as(
+    client: SocketAddr,
+    to: SocketAddr,
+) -> Result<TcpStream, (Option<AddressFallback>, io::Error)> {
+    if client.is_ipv4() != to.is_ipv4() {
+        let error = io::ErrorKind::AddrNotAvailable.into();
+        return Err((Some(AddressFallback::Family), error));
+    }
+    let open = || {
+        let socket = make(to)?;
+        // The option of IPv4 is the one of both families: Linux passes it on (ipv6_setsockopt).
+        socket.set_ip_transparent_v4(true)?;
+        // A flow that is over may still hold the four addresses and ports, waiting for its last segments.
+        socket.set_reuse_address(true)?;
+        socket.bind(&client.into())?;
+        connect(socket, to)
+    };
+    open().map_err(|error: io::Error| {
+        let cause = match error.raw_os_error() {
+            Some(libc::EADDRINUSE | libc::EADDRNOTAVAIL) => Some(AddressFallback::Port),
+            Some(libc::EPERM | libc::EACCES) => Some(AddressFallback::Right),
+            Some(_) | None => None,
+        };
+        (cause, error)
+    })
+}
+
+fn make(to: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(to),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_tcp_nodelay(true)?;
+    sys::report_icmp(socket.as_fd(), to.is_ipv6())?;
+    Ok(socket)
+}
+
+fn connect(socket: Socket, to: SocketAddr) -> io::Result<TcpStream> {
     match socket.connect(&to.into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}

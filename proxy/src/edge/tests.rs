@@ -24,7 +24,11 @@ use portolan_config::units::{
     AcceleratorName, EndpointId, PortRange, PortSet, Region, TrafficDial, Weight,
 };
 
-use crate::{Edge, EdgeOptions};
+use crate::{Edge, EdgeOptions, effective_max_flows};
+
+mod declared;
+mod departed;
+mod signals;
 
 /// Long enough for any machine, short enough to fail a hung test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,6 +87,7 @@ fn endpoint(number: u64, to: SocketAddr) -> EndpointSnapshot {
             health: HealthState::Up,
             rtt: None,
             live: Arc::new(AddressLive::new(AddressId(number))),
+            transparent: false,
         }],
         stats: Arc::new(EndpointStats::default()),
     }
@@ -114,6 +119,7 @@ pub(crate) fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> Wor
                 port_overrides: Vec::new(),
                 settings: Arc::new(GroupSettings {
                     proxy_protocol: ProxyProtocol::Off,
+                    client_address: Default::default(),
                     on_unhealthy: OnUnhealthy::Reset,
                     reset_over: Duration::from_secs(1),
                     reset_rate: 2000,
@@ -233,6 +239,15 @@ fn the_path_of_a_flow_that_stays_is_watched() {
         let row = sockets.lines().find(|row| row.contains(&ours))?;
         row.contains(" 02:").then_some(())
     });
+}
+
+#[test]
+fn listening_sockets_leave_fewer_descriptors_to_flows() {
+    let world = world(ListenerSettings::default(), &[]);
+    let flows = |listening| effective_max_flows(&Limits::default(), listening) as usize;
+    // One address and port, for each of two workers.
+    assert_eq!(world.edge.max_flows(), flows(2));
+    assert_eq!(flows(2), flows(0) - 1);
 }
 
 #[test]

@@ -116,6 +116,11 @@ impl Binds {
         (first + slot) % workers
     }
 
+    /// Descriptors that the sockets take.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.bound.values().map(|bound| bound.sockets.len()).sum()
+    }
+
     /// Whether a successor has been given the sockets, and reads them.
     pub(crate) fn are_handed(&self) -> bool {
         self.handed

@@ -367,6 +367,7 @@ impl Udp {
         message: Message<'_>,
         error: &io::Error,
     ) -> After {
+        self.forget_errors(id, error);
         let cause = match error.raw_os_error() {
             Some(libc::EINTR) => return After::Again,
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => DropCause::SendBuffer,

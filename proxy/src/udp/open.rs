@@ -56,11 +56,13 @@ pub(super) struct Ends {
 }
 
 impl Ends {
+    /// A PROXY header names the client. The destination that it declares is passed on and nothing else: ports and picks go by the
+    /// listener's own address.
     pub(super) fn of(tuple: &Tuple, declared: Option<&Declared>) -> Self {
-        let (client, local) = declared.copied().unwrap_or((tuple.client, tuple.local));
+        let client = declared.map_or(tuple.client, |(client, _)| *client);
         Self {
             client: ClientAddr(client.into()),
-            local: ListenerAddr(local.into()),
+            local: ListenerAddr(tuple.local.into()),
         }
     }
 }
@@ -393,7 +395,7 @@ impl Udp {
                 return;
             }
         };
-        if route.may_signal(turn.now) {
+        if route.may_signal(kind, turn.now) {
             shared.signals.raise(Signal {
                 address: route.address,
                 to: route.addr(port),

@@ -15,6 +15,7 @@ use super::open::name_of;
 use super::replay::Kept;
 use super::table::FlowId;
 use super::{Again, Turn, Udp, train};
+use crate::sys;
 use crate::sys::udp::{Meta, Outgoing};
 
 /// Datagrams received of one flow at once: a few flows that answer together fill the buffers.
@@ -114,6 +115,7 @@ impl Udp {
 
     /// ICMP has said that nobody is there: what was sent last goes to another endpoint.
     fn on_receive_error(&mut self, turn: &mut Turn<'_>, id: FlowId, error: &io::Error) {
+        self.forget_errors(id, error);
         let met = matches!(
             error.raw_os_error(),
             Some(
@@ -138,6 +140,20 @@ impl Udp {
         {
             let stats = &flow.carried.path.route.door.stats;
             stats.count_dropped(DropCause::Refused, 1);
+        }
+    }
+
+    /// What a flow's socket has been told by ICMP, and by the kernel of datagrams that are too long, waits in a queue that takes room
+    /// from its answers.
+    pub(super) fn forget_errors(&self, id: FlowId, error: &io::Error) {
+        let busy = matches!(
+            error.raw_os_error(),
+            Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS | libc::ENOMEM)
+        );
+        if let Some(socket) = self.sockets.get(id as usize).and_then(Option::as_ref)
+            && !busy
+        {
+            sys::empty_error_queue(socket.as_fd());
         }
     }
 

@@ -114,6 +114,7 @@ pub(crate) fn connect(
         let source = *usable[(number % usable.len() as u64) as usize];
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
+    sys::report_icmp(socket.as_fd(), to.is_ipv6())?;
     socket.connect(&to.into())?;
     // On loopback a socket can draw as its own the very port that it connects to: then nobody else is there.
     if to.ip().is_loopback() && socket.local_addr()?.as_socket() == Some(to) {

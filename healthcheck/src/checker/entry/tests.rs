@@ -124,3 +124,74 @@ fn signals_change_nothing_while_it_is_down() {
     });
     assert_eq!(bench.entry.wake_at(), Some(bench.entry.schedule.due()));
 }
+
+/// Live flows have found out that it accepts and never answers.
+fn hangs(bench: &mut Bench, live: &Arc<AddressLive>) -> bool {
+    let suspicion = Suspicion {
+        target: bench.entry.target.clone(),
+        to: bench.entry.target.address,
+        only_port: true,
+        kind: SignalKind::NeverAnswers {
+            source: "198.51.100.1".parse().unwrap(),
+        },
+        at: bench.now,
+        live: Arc::clone(live),
+    };
+    let Some(decision) = bench.entry.on_suspicion(suspicion) else {
+        return false;
+    };
+    bench.entry.on_decision(decision, &mut bench.rng, bench.now);
+    true
+}
+
+#[test]
+fn who_hangs_stays_down_for_a_while_whatever_connects_say() {
+    let live = Arc::new(AddressLive::new(AddressId(1)));
+    let mut bench = Bench::up();
+    assert!(hangs(&mut bench, &live));
+    for _ in 0..20 {
+        bench.result(PASS, ms(80));
+        assert_eq!(bench.entry.state(), HealthState::Down);
+    }
+    let reason = bench.entry.health().failure.unwrap();
+    assert!(!reason.strands_flows(), "its flows may yet be answered");
+    bench.now += Duration::from_secs(10);
+    bench.result(PASS, ms(80));
+    bench.result(PASS, ms(80));
+    assert_eq!(bench.entry.state(), HealthState::Up);
+}
+
+#[test]
+fn who_hangs_comes_back_with_an_answer() {
+    let live = Arc::new(AddressLive::new(AddressId(1)));
+    let mut bench = Bench::up();
+    bench.now += Duration::from_secs(1);
+    assert!(hangs(&mut bench, &live));
+    bench.now += ms(100);
+    live.answered(portolan_config::clock::millis(bench.now));
+    bench.result(PASS, ms(80));
+    bench.result(PASS, ms(80));
+    assert_eq!(bench.entry.state(), HealthState::Up);
+}
+
+#[test]
+fn a_check_that_asks_for_an_answer_decides_about_who_hangs_and_is_asked_at_once() {
+    let live = Arc::new(AddressLive::new(AddressId(1)));
+    let (now, mut rng) = (Instant::now(), SmallRng::seed_from_u64(1));
+    let question = portolan_config::model::HttpProbe {
+        path: "/".into(),
+        host: None,
+        status: (200, 399),
+        body: None,
+    };
+    let target = target(
+        "192.0.2.1:80".parse().unwrap(),
+        check(Probe::Http(question)),
+    );
+    let entry = Entry::new(target, &mut rng, now, SystemTime::now());
+    let mut bench = Bench { entry, rng, now };
+    bench.result(PASS, ms(80));
+    assert!(!hangs(&mut bench, &live));
+    assert_eq!(bench.entry.state(), HealthState::Up);
+    assert!(bench.entry.schedule.due() <= bench.now);
+}

@@ -150,6 +150,7 @@ impl Endpoint {
             },
             rtt: None,
             live: Arc::new(AddressLive::new(AddressId(0))),
+            transparent: false,
         };
         EndpointSnapshot {
             id: EndpointId::new(self.id.as_str()),
@@ -205,6 +206,7 @@ impl Group {
             port_overrides: self.port_overrides.clone(),
             settings: Arc::new(GroupSettings {
                 proxy_protocol: ProxyProtocol::Off,
+                client_address: Default::default(),
                 on_unhealthy: OnUnhealthy::Reset,
                 reset_over: Duration::from_secs(1),
                 reset_rate: 2000,
