@@ -136,18 +136,18 @@ impl Assembly {
         let listen_admin = config.admin.listen;
         let listen_ready = config.readiness;
         let ready = inherited.or_bind(SocketKind::Readiness, listen_ready, bind_readiness)?;
-        let state_path = keep_drains.then(|| config.pop.state_file.clone());
         let control = Controller::start(
             ControllerOptions {
+                state_path: keep_drains.then(|| config.pop.state_file.clone()),
                 config,
                 warnings: warnings.iter().map(ToString::to_string).collect(),
                 config_path,
-                state_path,
                 data_plane: Arc::clone(&plane) as _,
                 predecessor: succeeds.then(|| std::mem::take(&mut inherited.known)),
             },
             signals,
         );
+        control.inherit_interface(inherited.interface.take());
         let doors = doors([
             (SocketKind::Admin, Some(listen_admin), Some(&admin)),
             (SocketKind::Readiness, listen_ready, ready.as_ref()),
@@ -200,6 +200,8 @@ impl Assembly {
         self.services
             .spawn(aws::run(self.control.clone(), restored));
         self.services.spawn(publish::run(self.control.clone()));
+        self.services
+            .spawn(publish::announce::run(self.control.clone()));
         if let Some((ApiState::Ready(api), listener)) = api {
             let end = self.pages_end.clone();
             self.serving.spawn(async move {

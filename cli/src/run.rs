@@ -345,14 +345,21 @@ async fn reload(edge: &Assembly) {
 async fn shut_down(edge: Assembly, signals: &mut Signals) {
     notify::stopping();
     let drain = edge.control.config().shutdown_drain;
+    // The routers first: what still comes is served until they know.
+    edge.control.begin_shutdown();
+    let deadline = Instant::now() + drain;
+    let told = tokio::select! {
+        () = sleep(drain) => false,
+        () = edge.control.leave_addresses() => false,
+        () = told_again(signals) => true,
+    };
     edge.stop_accepting();
     info!(
         flows = edge.active_flows(),
         ?drain,
         "ending: no new flows; a second signal ends at once"
     );
-    let deadline = Instant::now() + drain;
-    while edge.active_flows() > 0 && Instant::now() < deadline {
+    while !told && edge.active_flows() > 0 && Instant::now() < deadline {
         tokio::select! {
             () = sleep(DRAIN_LOOK) => {}
             asked = signals.next() => match asked {
@@ -364,4 +371,14 @@ async fn shut_down(edge: Assembly, signals: &mut Signals) {
     let left = edge.active_flows();
     edge.end().await;
     info!(reset = left, "ended");
+}
+
+/// Waits for the signal that ends at once.
+async fn told_again(signals: &mut Signals) {
+    loop {
+        match signals.next().await {
+            Asked::End => return,
+            Asked::Reload | Asked::Upgrade => info!("not done: ending"),
+        }
+    }
 }

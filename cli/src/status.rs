@@ -1,5 +1,6 @@
 //! `portolan status`: what is up and where traffic goes, as a table for people or as the state document for machines.
 
+mod announce;
 mod draw;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! functions. Nothing downstream checks a value again.
 
 mod accelerator;
+mod announce;
 mod api;
 mod aws;
 mod dns;
@@ -137,6 +138,7 @@ fn config(root: &Section<'_>, folder: &Path) -> Option<Config> {
         root.gives(Table::Api.name()) || root.gives(Table::Aws.name()),
         root.gives(Table::Aws.name()),
     );
+    let announce = announce::announce(root, folder);
     claims.check(root.report());
     Some(Config {
         pop: pop?,
@@ -152,6 +154,7 @@ fn config(root: &Section<'_>, folder: &Path) -> Option<Config> {
         store: store?,
         endpoint_aliases: endpoint_aliases?,
         dns: dns?,
+        announce: announce?,
         accelerators: accelerators?,
     })
 }

@@ -1,6 +1,7 @@
 //! Desired state: what operator, API and AWS ask for. Valid by construction: `file` (and later the API) are its only makers,
 //! and nothing downstream checks it again.
 
+mod announce;
 mod api;
 mod aws;
 mod dns;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 use crate::address::Host;
 use crate::units::{AcceleratorName, EndpointId, PortSet, Region, TrafficDial, Weight};
 
+pub use self::announce::{Announce, Bird};
 pub use self::api::{AliasAddress, Api, Credential, EndpointAlias};
 pub use self::aws::{Aws, AwsReach, AwsRole};
 pub use self::dns::{
@@ -54,6 +56,8 @@ pub struct Config {
     pub endpoint_aliases: Vec<EndpointAlias>,
     /// Publication in Route 53, when there is one.
     pub dns: Option<Dns>,
+    /// How static addresses are announced, when they are.
+    pub announce: Option<Announce>,
     /// The accelerators, in the order of the file.
     pub accelerators: Vec<Accelerator>,
 }

@@ -2,6 +2,7 @@
 //! and says what it announces. There is one of it in every process; without an announcer what is decided counts as done.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -18,6 +19,7 @@ pub type Ranges = BTreeSet<Ipv4Net>;
 pub(crate) struct Advertised {
     decided: watch::Sender<Ranges>,
     announced: ArcSwapOption<Ranges>,
+    brought_along: ArcSwapOption<Ranges>,
 }
 
 impl Advertised {
@@ -28,6 +30,19 @@ impl Advertised {
             *decided = ranges;
             differs
         });
+    }
+
+    /// Addresses in these ranges are announced with their range alone.
+    pub(crate) fn bring_along(&self, ranges: Ranges) {
+        self.brought_along.store(Some(Arc::new(ranges)));
+    }
+
+    /// Whether an address is in a range that was brought along.
+    pub(crate) fn is_brought_along(&self, address: Ipv4Addr) -> bool {
+        let ranges = self.brought_along.load();
+        ranges
+            .as_ref()
+            .is_some_and(|ranges| ranges.iter().any(|range| range.contains(&address)))
     }
 
     /// What is announced; `None` where nobody announces.

@@ -1,6 +1,7 @@
 //! How the rest of the process speaks with the controller: the admin API, signals of the operating system, the binary.
 //! Reading never waits for the controller's task; changing something does.
 
+mod announcing;
 mod asking;
 mod sources;
 
@@ -32,6 +33,7 @@ use crate::pool::Ledger;
 use crate::resolve::driver::Askers;
 use crate::state::{ConfigView, DrainView, StateView, build};
 
+pub(crate) use self::announcing::Announcing;
 pub use self::sources::EndpointHealth;
 
 pub use self::asking::{
@@ -108,6 +110,7 @@ impl Controller {
             aws: crate::aws::Door::default(),
             dns: crate::publish::Door::default(),
             pool: Ledger::default(),
+            announce: crate::publish::announce::Door::default(),
         });
         let (commands, obeyed) = mpsc::channel(PENDING_COMMANDS);
         let mut saver = Saver::new(state_path);
@@ -178,6 +181,7 @@ pub(crate) struct Shared {
     pub(crate) aws: crate::aws::Door,
     pub(crate) dns: crate::publish::Door,
     pub(crate) pool: Ledger,
+    pub(crate) announce: crate::publish::announce::Door,
 }
 
 impl Shared {
@@ -270,7 +274,7 @@ impl ControlHandle {
             &bindings,
             readiness,
             (aws, &self.shared.aws.unreached()),
-            self.shared.dns.view(),
+            (self.shared.dns.view(), self.shared.announce.view()),
         )
     }
 

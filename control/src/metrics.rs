@@ -76,6 +76,8 @@ impl Collector for Source {
         edge(&mut page, &data_plane.stats());
         aws(&mut page, self.control.aws());
         dns(&mut page, self.control.dns_door());
+        let announced = self.control.announce_door().announced();
+        page.single("announced_prefixes", announced as f64);
         flow_records(&mut page, &self.flow_log);
         let readiness = self.control.readiness();
         process(

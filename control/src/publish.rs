@@ -2,6 +2,7 @@
 //! served changes; it puts right what the mode permits, and shows the rest. Nothing waits for it: a PoP leaves DNS by answering 503
 //! to Route 53's health checks, not by a write.
 
+pub mod announce;
 pub mod fights;
 pub mod route53;
 mod view;

@@ -114,6 +114,7 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
         aws: _,
         endpoint_aliases: _,
         dns: _,
+        announce: _,
         accelerators: _,
     } = started_with;
     let changed = [

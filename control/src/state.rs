@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::AwsView;
 use crate::publish::DnsView;
+use crate::publish::announce::AnnounceView;
 
 /// The whole state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct StateView {
     /// The publication in Route 53; `null` without `[dns]`, and until the zone was asked for.
     #[serde(default)]
     pub dns: Option<DnsView>,
+    /// The announcements to routers; `null` without `[announce]`.
+    #[serde(default)]
+    pub announce: Option<AnnounceView>,
     /// What is served, in the order of the file.
     pub accelerators: Vec<AcceleratorView>,
 }

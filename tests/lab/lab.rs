@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
 
+mod announce;
 mod failover;
 mod routing;
 mod transparent;

@@ -44,7 +44,9 @@ impl Estate {
             let socket = door.socket.try_clone()?;
             Ok((door.kind, door.address, socket))
         });
-        copies.collect()
+        let interface = self.control.share_interface();
+        let interface = interface.map(|held| Ok((SocketKind::Interface, None, held)));
+        copies.chain(interface).collect()
     }
 
     /// Adds the socket that upgrades are asked for on.

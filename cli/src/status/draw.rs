@@ -84,6 +84,9 @@ pub(super) fn draw(
     if let Some(dns) = &state.dns {
         out += &crate::dns::view(dns, paint);
     }
+    if let Some(announce) = &state.announce {
+        out += &super::announce::view(announce, paint);
+    }
     for accelerator in &state.accelerators {
         out.push('\n');
         out += &accelerator_line(accelerator, paint);

@@ -128,6 +128,8 @@ pub(crate) enum SocketKind {
     Api,
     /// The one that upgrades are asked for on.
     Upgrade,
+    /// The interface that addresses stand on: no socket, but what holds it in life.
+    Interface,
     /// One that only a newer release knows; it is closed.
     #[serde(other)]
     Unknown,

@@ -44,6 +44,8 @@ pub(crate) struct Inherited {
     /// Everything else that it listens on.
     doors: Vec<(SocketKind, SocketAddr, OwnedFd)>,
     upgrade: Option<OwnedFd>,
+    /// What holds the interface of its addresses in life.
+    pub(crate) interface: Option<OwnedFd>,
     /// What it knows.
     pub(crate) known: Inheritance,
 }
@@ -98,6 +100,7 @@ impl Inherited {
                 self.doors.push((kind, address, socket));
             }
             (SocketKind::Upgrade, _) => self.upgrade = Some(socket),
+            (SocketKind::Interface, _) => self.interface = Some(socket),
             // Closed: nobody here would know what to do with it.
             (SocketKind::Unknown, _)
             | (

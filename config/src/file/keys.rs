@@ -46,6 +46,8 @@ pub enum Table {
     DnsPolicy,
     /// `health_check` of a DNS record
     DnsHealthCheck,
+    /// `[announce]`
+    Announce,
     /// `[[accelerator]]`
     Accelerator,
     /// `[[accelerator.listener]]`
@@ -64,7 +66,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the reference.
-    pub const ALL: [Table; 26] = [
+    pub const ALL: [Table; 27] = [
         Table::Root,
         Table::Pop,
         Table::Admin,
@@ -84,6 +86,7 @@ impl Table {
         Table::DnsRecord,
         Table::DnsPolicy,
         Table::DnsHealthCheck,
+        Table::Announce,
         Table::Accelerator,
         Table::Listener,
         Table::AcceptProxy,
@@ -115,6 +118,7 @@ impl Table {
             Table::DnsRecord => "record",
             Table::DnsPolicy => "policy",
             Table::DnsHealthCheck => "health_check",
+            Table::Announce => "announce",
             Table::Accelerator => "accelerator",
             Table::Listener => "listener",
             Table::AcceptProxy => "accept_proxy",
@@ -141,6 +145,7 @@ impl Table {
             | Table::Store
             | Table::EndpointAlias
             | Table::Dns
+            | Table::Announce
             | Table::Accelerator => Some(Table::Root),
             Table::DnsRecord => Some(Table::Dns),
             Table::DnsPolicy | Table::DnsHealthCheck => Some(Table::DnsRecord),
@@ -179,6 +184,7 @@ impl Table {
             | Table::AwsAddresses
             | Table::Store
             | Table::Dns
+            | Table::Announce
             | Table::DnsPolicy
             | Table::DnsHealthCheck
             | Table::AcceptProxy
@@ -213,6 +219,7 @@ impl Table {
             Table::DnsRecord => "[[dns.record]]",
             Table::DnsPolicy => "policy = { … }",
             Table::DnsHealthCheck => "health_check = { … } of [[dns.record]]",
+            Table::Announce => "[announce]",
             Table::Accelerator => "[[accelerator]]",
             Table::Listener => "[[accelerator.listener]]",
             Table::AcceptProxy => "accept_proxy = { … }",
@@ -266,6 +273,9 @@ impl Table {
             Table::DnsPolicy => "Of a DNS record: who gets it among all sets of its name.",
             Table::DnsHealthCheck => {
                 "Of a DNS record: how Route 53 asks this PoP, at the first of `[pop] addresses` of each family. A PoP leaves by answering 503, without a write to DNS."
+            }
+            Table::Announce => {
+                "Anycast: the accelerators' addresses announced to routers for as long as they are served here. Without the table nothing is announced."
             }
             Table::Accelerator => "A named set of static addresses with listeners.",
             Table::Listener => "A protocol and ports on the accelerator above it.",

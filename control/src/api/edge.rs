@@ -43,6 +43,9 @@ pub(crate) trait Edge: Send + Sync {
     /// These ranges are to be announced, and no others.
     fn advertise(&self, ranges: Ranges);
 
+    /// These ranges were brought along: their addresses are announced as [`Edge::advertise`] says, and not each by itself.
+    fn bring_along(&self, _ranges: Ranges) {}
+
     /// The ranges that are announced; `None` where nobody announces.
     fn announced(&self) -> Option<Arc<Ranges>>;
 
@@ -86,6 +89,10 @@ impl Edge for ControlHandle {
 
     fn advertise(&self, ranges: Ranges) {
         self.ranges().decide(ranges);
+    }
+
+    fn bring_along(&self, ranges: Ranges) {
+        self.ranges().bring_along(ranges);
     }
 
     fn announced(&self) -> Option<Arc<Ranges>> {

@@ -97,6 +97,7 @@ impl Engine {
         world: World,
         edge: Arc<dyn Edge>,
     ) -> Engine {
+        edge.bring_along(world.brought_along());
         edge.advertise(world.advertised());
         // They were told to clients: whoever else serves one of them, yields.
         edge.ledger().insist(Source::Api, world.addresses());
@@ -259,11 +260,12 @@ impl Engine {
                 .because("The change could not be stored, and was not made.")
         })?;
         let is_served = touched.is_some();
-        let advertised = {
+        let (ranges, advertised) = {
             let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
             world.apply(edits, touched);
-            world.advertised()
+            (world.brought_along(), world.advertised())
         };
+        self.edge.bring_along(ranges);
         self.edge.advertise(advertised);
         let ours = self.addresses();
         self.edge.ledger().insist(Source::Api, ours);
@@ -426,9 +428,10 @@ impl Engine {
             world.apply(settled.into_iter().collect(), None);
             let mut current = self.world.write().unwrap_or_else(PoisonError::into_inner);
             world.succeed(&current);
-            let advertised = world.advertised();
+            let (ranges, advertised) = (world.brought_along(), world.advertised());
             *current = world;
             drop(current);
+            self.edge.bring_along(ranges);
             self.edge.advertise(advertised);
             let ours = self.addresses();
             self.edge.ledger().insist(Source::Api, ours);

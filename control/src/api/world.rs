@@ -180,6 +180,11 @@ impl World {
             .collect()
     }
 
+    /// The ranges that were brought along, advertised or not.
+    pub(crate) fn brought_along(&self) -> Ranges {
+        self.byoip.keys().copied().collect()
+    }
+
     /// The attachments that endpoints and subnets were added with.
     pub(crate) fn attachments_in_use(&self) -> impl Iterator<Item = &str> + '_ {
         self.groups.values().flat_map(|group| {

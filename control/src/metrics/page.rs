@@ -18,7 +18,7 @@ const OTHER: &str = "_other";
 const PREFIX: &str = "portolan_";
 
 /// Every family: name without prefix, type, help.
-pub(super) const FAMILIES: [(&str, MetricType, &str); 39] = {
+pub(super) const FAMILIES: [(&str, MetricType, &str); 40] = {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     [
         ("flows_total", COUNTER, "Flows that have ended, by cause."),
@@ -165,6 +165,11 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 39] = {
             "dns_plan_changes",
             GAUGE,
             "Record sets of this PoP that the zone does not hold as it should, by what would be done.",
+        ),
+        (
+            "announced_prefixes",
+            GAUGE,
+            "Prefixes that this PoP announces; 0 without [announce].",
         ),
         ("ready", GAUGE, "1 when new flows should come to this PoP."),
         ("flows_limit", GAUGE, "The most flows at once."),

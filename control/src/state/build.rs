@@ -20,6 +20,7 @@ use crate::handle::{Published, Readiness};
 use crate::health_view;
 use crate::layout::{EndpointLayout, GroupLayout, ListenerLayout};
 use crate::publish::DnsView;
+use crate::publish::announce::AnnounceView;
 use crate::way_back::Way;
 
 /// The whole view.
@@ -28,7 +29,7 @@ pub(crate) fn state(
     bindings: &[Binding],
     readiness: Readiness,
     (aws, unreached): (Option<AwsView>, &[Unreached]),
-    dns: Option<DnsView>,
+    (dns, announce): (Option<DnsView>, Option<AnnounceView>),
 ) -> StateView {
     let mut listeners: HashMap<usize, Vec<ListenerView>> = HashMap::new();
     for (listener, places) in published.layout.listeners.iter().zip(&published.places) {
@@ -79,6 +80,7 @@ pub(crate) fn state(
         drains: published.drains.clone(),
         aws,
         dns,
+        announce,
     }
 }
 

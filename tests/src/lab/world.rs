@@ -216,6 +216,16 @@ impl World {
         self.places.iter().any(Place::is_router)
     }
 
+    /// The addresses of two neighbours on their link.
+    ///
+    /// # Panics
+    /// When there is no such link.
+    pub fn on_the_link(&self, a: &str, b: &str) -> (Both, Both) {
+        let index = |name: &str| self.places.iter().position(|place| place.name == name);
+        let (a, b) = (index(a).expect("a place"), index(b).expect("a place"));
+        (self.on_link(a, b), self.on_link(b, a))
+    }
+
     /// The address of `place` on its link to `peer`.
     pub(crate) fn on_link(&self, place: usize, peer: usize) -> Both {
         let link = self

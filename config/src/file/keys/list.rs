@@ -112,6 +112,17 @@ pub const KEYS: &[Key] = &[
     key(Table::DnsHealthCheck, "interval", "`\"10s\"`, `\"30s\"`", Value("\"30s\""), "How often each checker asks; 10s costs extra."),
     key(Table::DnsHealthCheck, "threshold", "1 to 10", Value("3"), "Results in a row that change the state."),
 
+    key(Table::Announce, "mode", "`\"interface\"`, `\"bird\"`, `\"exec\"`, one or more", Required, "`interface`: the addresses stand on an interface of this process and go with it. `bird`: BIRD includes a generated file. `exec`: a program is told."),
+    key(Table::Announce, "interface", "name", Value("\"vip0\""), "The interface; needs CAP_NET_ADMIN."),
+    key(Table::Announce, "bird_socket", "path", Value("\"/run/bird/bird.ctl\""), "BIRD's control socket."),
+    key(Table::Announce, "bird_include", "path", Value("\"/etc/bird/portolan.conf\""), "The file that BIRD's configuration includes; written whole, and put back when BIRD refuses it."),
+    key(Table::Announce, "command", "program and arguments", Value("[]"), "`exec`: reads on its input, as JSON, what is to be announced, at every change; anything but exit 0 is tried again."),
+    key(Table::Announce, "asn", "1 to 4294967295", Absent("none"), "Our AS number, for `prepend`."),
+    key(Table::Announce, "prepend", "0 to 16", Value("3"), "While an address is being left, so often our AS number is put in front of the path, beside the community GRACEFUL_SHUTDOWN."),
+    key(Table::Announce, "drain", "duration, 0s to 1h", Value("\"10s\""), "So long an address that is being left stays announced as the worst choice before it is withdrawn."),
+    key(Table::Announce, "hold", "duration, 0s to 1h", Value("\"5s\""), "After a withdrawal all must be well for so long before the address is announced again; twice as long for each withdrawal within ten minutes."),
+    key(Table::Announce, "self_check", "`\"off\"` or duration, 200ms to 1h", Value("\"2s\""), "How often a connection is made to our own listeners on each address; three failures in a row withdraw it."),
+
     key(Table::Accelerator, "name", "name", Required, "Unique in the file."),
     key(Table::Accelerator, "enabled", "boolean", Value("true"), "Whether it takes new flows."),
     key(Table::Accelerator, "addresses", "addresses", Value("[]"), "Where it listens; none is every address of the host, IPv4 and IPv6."),

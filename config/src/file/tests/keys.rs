@@ -11,6 +11,7 @@ fn required(key: &Key) -> &'static str {
         (Table::Readiness, "listen") => "\"127.0.0.1:8088\"",
         (Table::Listener, "protocol") => "\"TCP\"",
         (Table::Listener, "ports") => "[80]",
+        (Table::Announce, "mode") => "[\"interface\"]",
         (Table::AwsRole, "arn") => "\"arn:aws:iam::222222222222:role/x\"",
         (Table::PortOverride, "listener_port") => "80",
         (Table::PortOverride, "endpoint_port") => "8080",
@@ -51,6 +52,7 @@ fn file(value: impl Fn(&Key) -> Option<String>) -> String {
             | Table::EndpointAlias
             | Table::Dns
             | Table::DnsRecord
+            | Table::Announce
             | Table::Accelerator
             | Table::Listener
             | Table::EndpointGroup => format!("{heading}\n{}", lines(table, "\n")),
