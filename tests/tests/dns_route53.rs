@@ -461,7 +461,12 @@ async fn a_pop_leaves_by_its_health_check_and_no_record_is_written() {
             .0
     };
     assert_eq!(asked().await, 200);
-    let (before, requests) = (route53.world().sets(), route53.world().requests);
+    // One look: the world is locked while it is looked at.
+    let written = || {
+        let world = route53.world();
+        (world.sets(), world.requests)
+    };
+    let before = written();
 
     let drained = edge.command(&["drain", "--pop"]).await;
     assert!(drained.status.success(), "{drained:?}");
@@ -476,10 +481,7 @@ async fn a_pop_leaves_by_its_health_check_and_no_record_is_written() {
     })
     .await;
     assert_eq!(asked().await, 503);
-    assert_eq!(
-        (route53.world().sets(), route53.world().requests),
-        (before, requests)
-    );
+    assert_eq!(written(), before);
     edge.command(&["undrain", "--pop"]).await;
     until("it is back", PATIENCE, async || asked().await == 200).await;
 }

@@ -47,6 +47,8 @@ impl Cost {
             .iter()
             .map(|check| CHECK + EXTRA * f64::from(check.extras()))
             .sum();
+        // The sum of no numbers is minus nothing, and would be shown so.
+        let cents = cents + 0.0;
         let dearest = ours.map(|set| queries(&set.routing)).fold(0.0, f64::max);
         Cost {
             zone: if new_zone { ZONE / 100.0 } else { 0.0 },
@@ -118,5 +120,7 @@ mod tests {
         assert!((cost.health_checks - 13.5).abs() < 1e-9, "{cost:?}");
         assert!((cost.records - 0.15).abs() < 1e-9, "{cost:?}");
         assert!((cost.monthly() - 13.65).abs() < 1e-9, "{cost:?}");
+        let none = Cost::of(false, 4, &BTreeSet::new(), std::iter::empty());
+        assert!(!none.to_string().contains('-'), "{none}");
     }
 }
