@@ -237,7 +237,7 @@ async fn a_repeated_create_makes_nothing_and_answers_the_same() {
 #[tokio::test]
 async fn addresses_that_another_source_has_taken_are_not_given_and_ours_are_entered_at_once() {
     let api = Api::new();
-    let ip = |last: u8| IpAddr::from([127, 77, 0, last]);
+    let ip = |last: u8| IpAddr::from([192, 0, 2, last]);
     // Taken a moment ago, and in no configuration yet.
     api.ledger
         .claim(Source::Aws, [ip(1), ip(3)])
