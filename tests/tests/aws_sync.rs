@@ -485,7 +485,7 @@ async fn an_answer_that_ends_early_takes_nothing_away() {
         let tags = tags.map(|(key, value)| (key.to_owned(), value));
         let balancer = Balancer {
             tags: tags.into(),
-            ..facing(&[place::fresh().ip()])
+            ..balancers::facing(&[place::fresh().ip()])
         };
         aws.world().balancers.insert(arn(number), balancer);
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A load balancer that faces the internet and has these fixed addresses.
-fn facing(addresses: &[IpAddr]) -> Balancer {
+pub(super) fn facing(addresses: &[IpAddr]) -> Balancer {
     Balancer {
         scheme: "internet-facing".into(),
         addresses: addresses.to_vec(),
