@@ -250,25 +250,24 @@ async fn a_black_hole_is_hedged_around_and_found_by_its_clients() {
     load.until_done(50).await;
     let attempts = load.stop().await;
 
-    let hedged = took_after(&attempts, fault);
-    let (median, worst) = (hedged[hedged.len() / 2], hedged[hedged.len() - 1]);
+    let took = took_after(&attempts, fault);
+    let (median, worst) = (took[took.len() / 2], took[took.len() - 1]);
     println!(
-        "black hole: DOWN after {declared:?}; {} connections that met it took {median:?} in the median, {worst:?} at worst (hedge_after 100ms)",
-        hedged.len()
+        "black hole: DOWN after {declared:?}; {} connections begun after it took {median:?} in the median, {worst:?} at worst (hedge_after 100ms)",
+        took.len()
     );
     // `hedge_after` and no more than a round trip, which is nothing here; DOWN within `hedge_after` and the burst's 70 ms. Ten times
-    // that for a machine that is busy with other tests, and still far from `connect_timeout`, the 5 s that it takes without a hedge.
-    assert!(median < Duration::from_secs(1), "{hedged:?}");
+    // that for a machine that is busy with other tests, and still far from `connect_timeout`, the 5 s that it takes without either.
+    assert!(worst < Duration::from_secs(1), "{took:?}");
     assert!(declared < Duration::from_millis(1_700), "{declared:?}");
 
     let unexplained = unexplained(&attempts, &near, &edge).await;
     assert!(unexplained.is_empty(), "{unexplained:#?}");
     let metrics = edge.metrics().await;
-    assert!(
-        metrics.sum("hedges_total", &[("result", "won")]) >= 1.0,
-        "{}",
-        metrics.text()
-    );
+    // Who met it was raced past it, or left it when its fall was known, whichever came first.
+    let left =
+        metrics.sum("hedges_total", &[("result", "won")]) + metrics.sum("retries_total", &[]);
+    assert!(left >= 1.0, "{}", metrics.text());
     assert!(
         down["health_reason"]
             .as_str()
@@ -278,15 +277,11 @@ async fn a_black_hole_is_hedged_around_and_found_by_its_clients() {
     assert_eq!(attempts.last().unwrap().answer.as_ref().unwrap(), "far");
 }
 
-/// How long the connections took that waited for a hedge, the quickest first: begun after the fault, and not answered at once.
+/// How long the connections took that began after the fault, the quickest first.
 fn took_after(attempts: &[Attempt], fault: Instant) -> Vec<Duration> {
-    let mut took: Vec<Duration> = attempts
-        .iter()
-        .filter(|attempt| attempt.began > fault && attempt.took >= Duration::from_millis(100))
-        .map(|attempt| attempt.took)
-        .collect();
+    let after = attempts.iter().filter(|attempt| attempt.began > fault);
+    let mut took: Vec<Duration> = after.map(|attempt| attempt.took).collect();
     took.sort();
-    assert!(!took.is_empty(), "nobody met the black hole");
     took
 }
 
