@@ -77,11 +77,14 @@ async fn every_pop_has_its_own_order_and_a_longer_way_round_a_cut_changes_nothin
 
     // The backbone to eu-west-1 is cut: 75 ms over the Internet instead of 68.
     let before = transitions(iad).await;
+    let far = from_iad.iter().find(|(name, _)| name == "eu-west-1");
+    let shortest = far.unwrap().1;
     lab.link("pop-iad", "eu-west-1").set("carrier=0");
     until("the longer way is measured", PATIENCE, async || {
         let found = order(iad).await;
         let (_, distance) = found.iter().find(|(name, _)| name == "eu-west-1").unwrap();
-        *distance >= 74.0
+        // What moves by less than a twentieth is no news, so that the whole way to 75 need not be told.
+        *distance >= shortest + 2.0
     })
     .await;
     throughout("the order stands", Duration::from_secs(1), async || {
