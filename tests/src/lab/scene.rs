@@ -52,7 +52,7 @@ pub async fn serve(region: &Node, index: u8) -> Served {
     Served { id, process }
 }
 
-/// Starts [`EACH`] endpoints in every region.
+/// Starts the endpoints of every region, two each.
 pub async fn serve_everywhere(lab: &Lab) -> Vec<Served> {
     let mut served = Vec::new();
     for region in lab.nodes_of(Role::Region) {
