@@ -15,6 +15,9 @@ use crate::worker::{Handle, Timer, Worker};
 /// Resets are released in batches this far apart.
 const BATCH: Duration = Duration::from_millis(10);
 
+/// From the decision to the first reset: a fault can be known before a flow that lives has had anything to say.
+const GRACE: Duration = Duration::from_millis(80);
+
 /// The kernel's clock for `TCP_INFO` counts in jiffies, 10 ms on the coarsest configuration: what was heard just before a fault can
 /// look as if it had been heard this much after it.
 const JIFFY: Duration = Duration::from_millis(10);
@@ -82,12 +85,12 @@ impl Worker {
         let count = u32::try_from(flows.len()).unwrap_or(u32::MAX);
         if self.strands.stranded.is_empty() {
             self.strands.last_batch = None;
-            self.arm(self.now, Timer::Strand);
+            self.arm(self.now + GRACE, Timer::Strand);
         }
         self.strands.stranded.push(Stranded {
             address: verdict.address,
             silent_since,
-            began: self.now,
+            began: self.now + GRACE,
             spacing: over / count,
             rate,
             released: 0,
@@ -121,7 +124,9 @@ impl Worker {
             let share = f64::from(stranded.rate) / f64::from(self.shared.workers);
             let room = ((share * since.as_secs_f64()).ceil() as usize).saturating_sub(due.len());
             let elapsed = now.saturating_duration_since(stranded.began);
-            let allowed = if stranded.spacing.is_zero() {
+            let allowed = if now < stranded.began {
+                0
+            } else if stranded.spacing.is_zero() {
                 usize::MAX
             } else {
                 (elapsed.as_nanos() / stranded.spacing.as_nanos()) as usize + 1
