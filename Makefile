@@ -16,7 +16,7 @@ SEED :=
 
 # How many runs of each fault; which faults; KEEP=1 adds to the runs that are there.
 N ?= 20
-FAULTS ?= killed silent silent-idle unreachable hung pop-silent
+FAULTS ?= killed silent silent-idle unreachable hung pop-silent pop-killed pop-drained
 # How long it is disturbed in search of false alarms; empty: not at all.
 MINUTES ?= 10
 
@@ -34,11 +34,12 @@ lab: build-needs ## a shell in a world of regions, routers, PoPs and clients on 
 
 test: build-needs ## every test; peers that are missing are installed when we may, else their tests are skipped and named
 	@bash tests/peers.sh
-	@bash tests/aws-clients.sh
-	@bash tests/quic-clients.sh
+	@bash tests/python.sh aws-clients "the API judged by awscli and boto3"
+	@bash tests/python.sh quic-clients "a QUIC client that moves"
 	cargo build --workspace --lib --bins --tests
 	@rm -f $(SKIPPED)
-	PORTOLAN_TESTS_SKIPPED=$(SKIPPED) cargo test --workspace; status=$$?; \
+	PORTOLAN_TESTS_SKIPPED=$(SKIPPED) cargo test --workspace --no-fail-fast; status=$$?; \
+		PORTOLAN_TESTS_SKIPPED=$(SKIPPED) PORTOLAN_TESTS_IO_ENGINE=io_uring cargo test --workspace --test relay --test upgrade -- byte_for_byte reset half_close closes_first both_directions stalled || status=1; \
 		[ ! -e $(SKIPPED) ] || { echo "$$(wc -l <$(SKIPPED)) tests, or parts of tests, were skipped:"; sort $(SKIPPED); }; exit $$status
 	$(MAKE) --no-print-directory soak SECONDS=120
 
@@ -53,13 +54,13 @@ soak: build-needs ## traffic of every kind while everything happens to edge and 
 	cargo build --workspace --bins
 	target/debug/portolan-soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --json target/soak.json
 
-bench: build-needs ## beside the peers, with tables and charts in benches/results/ (eight minutes); QUICK=1 in two
+bench: build-needs ## beside the peers, with tables and charts in benches/results/ (twelve minutes); QUICK=1 in two
 	@bash benches/run.sh
 
 profile: build-needs ## where the data path's time goes, and its system calls beside the peers'
 	@bash benches/profile.sh
 
-failover: build-needs ## faults in the lab, N times each, beside HAProxy and Envoy; writes benches/results/failover.md (root, BIRD; half an hour)
+failover: build-needs ## faults in the lab, N times each, beside HAProxy and Envoy; writes benches/results/failover.md (root, BIRD; an hour)
 	@bash tests/peers.sh
 	cargo build --workspace --bin portolan --bin portolan-lab
 	$(if $(KEEP),,rm -rf target/failover)

@@ -4,8 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tests/peers.sh >/dev/null
-cargo build --release -p portolan --bin portolan -p portolan-benches --bin portolan-load
+bash tests/peers.sh >/dev/null
+cargo build --release --workspace --bin portolan --bin portolan-load
 mkdir -p target/profile
+ENVOY="$(bash tests/envoy.sh)"
+export ENVOY
 ulimit -n "$(ulimit -Hn)"
 target/release/portolan-load profile "$@" | tee target/profile/README.md

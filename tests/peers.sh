@@ -15,8 +15,10 @@ peers=(
     "redis-server:redis-server:a server of a real protocol through the edge"
     "redis-cli:redis-tools:a client of a real protocol through the edge"
     "bird:bird2:BGP in the lab, and with it every test of several PoPs"
+    "strace:strace:the system calls of a short flow, counted"
     "nft:nftables:ranges of ports brought by a firewall"
     "curl:curl:HTTP and PROXY headers by curl"
+    "valgrind:valgrind:instruction counts of the data path"
 )
 # PostgreSQL refuses to run as root, so there its test is skipped anyway.
 if [ "$(id -u)" != 0 ]; then

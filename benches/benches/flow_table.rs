@@ -5,17 +5,20 @@
 use std::fs;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use portolan_proxy::flow_table::{Table, Tuple};
+use portolan_proxy::flow_table::{CARRIED_BYTES, Table, Tuple};
 
 const FLOWS: [u32; 3] = [100, 10_000, 100_000];
 
 const IDLE: Duration = Duration::from_secs(30);
 
 /// As large as what the proxy carries of a flow.
-type Carried = [u64; 16];
+type Carried = (NonZeroU64, [u64; CARRIED_BYTES / 8 - 1]);
+
+const CARRIED: Carried = (NonZeroU64::MIN, [0; CARRIED_BYTES / 8 - 1]);
 
 fn tuple(number: u32) -> Tuple {
     let client = SocketAddr::from((
@@ -32,7 +35,7 @@ fn tuple(number: u32) -> Tuple {
 fn filled(flows: u32, now: Instant) -> Table<Carried> {
     let mut table = Table::new(now);
     for number in 0..flows {
-        table.insert(tuple(number), None, [0; 16], IDLE, now);
+        table.insert(tuple(number), None, CARRIED, IDLE, now);
     }
     table
 }
@@ -95,7 +98,7 @@ fn ends(c: &mut Criterion) {
                     let mut at = now;
                     while ended < flows {
                         at += IDLE / 8;
-                        for id in table.expired(at, |_| IDLE, |_| {}) {
+                        for id in table.expired(at, |_| IDLE, |_, _| {}) {
                             table.remove(id);
                             ended += 1;
                         }

@@ -2,8 +2,8 @@
 //! changes from a control plane of its own kind that would be measured with it.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::client;
@@ -48,7 +47,7 @@ impl Workload for Reload {
     }
 
     fn service(&self) -> Service {
-        Service::Answers
+        Service::Spread
     }
 
     fn length(&self, asked: Duration) -> Duration {
@@ -61,7 +60,10 @@ impl Workload for Reload {
     }
 
     fn run(&self, run: &Run<'_>) -> Result<Option<Outcome>> {
-        if matches!(run.target.kind, Kind::Envoy | Kind::Direct) {
+        if matches!(
+            run.target.kind,
+            Kind::Envoy | Kind::PortolanEpoll | Kind::Direct
+        ) {
             return Ok(None);
         }
         let to = run.to(self.service())?;
@@ -90,7 +92,7 @@ impl Workload for Reload {
 fn reload(run: &Run<'_>, number: u64) -> Result<()> {
     let seconds = 340 + number % 2;
     let (from, to) = match run.target.kind {
-        Kind::Direct | Kind::Envoy => return Ok(()),
+        Kind::Direct | Kind::PortolanEpoll | Kind::Envoy => return Ok(()),
         Kind::Portolan => (
             "protocol = \"TCP\"",
             format!("protocol = \"TCP\"\nidle_timeout = \"{seconds}s\""),
@@ -113,9 +115,12 @@ fn configure(run: &Run<'_>, text: &str) -> Result<()> {
     fs::rename(new, path)?;
     match run.target.kind {
         Kind::Haproxy | Kind::HaproxyLarge => run.target.signal("USR2"),
-        Kind::Direct | Kind::Portolan | Kind::Nginx | Kind::NginxLarge | Kind::Envoy => {
-            run.target.signal("HUP")
-        }
+        Kind::Direct
+        | Kind::Portolan
+        | Kind::PortolanEpoll
+        | Kind::Nginx
+        | Kind::NginxLarge
+        | Kind::Envoy => run.target.signal("HUP"),
     }
 }
 
@@ -161,11 +166,15 @@ impl Workload for Effect {
         endpoints()?;
         let start = Instant::now();
         let (to, mut change) = match run.target.kind {
-            Kind::Direct | Kind::Envoy | Kind::HaproxyLarge | Kind::NginxLarge => return Ok(None),
+            Kind::Direct
+            | Kind::PortolanEpoll
+            | Kind::Envoy
+            | Kind::HaproxyLarge
+            | Kind::NginxLarge => return Ok(None),
             Kind::Portolan => made_by_api()?,
             Kind::Haproxy | Kind::Nginx => (run.to(self.service())?, Change::Peer),
         };
-        let mut times = Histogram::new(3)?;
+        let mut times = client::times()?;
         let mut failed = 0;
         let mut number = 0;
         while number < 4 || start.elapsed() < run.length {
@@ -183,6 +192,7 @@ impl Workload for Effect {
             times: Some(times),
             failed,
             threads: 1,
+            own: None,
         }))
     }
 }
@@ -259,20 +269,33 @@ impl Change {
 }
 
 fn set_server(run: &Run<'_>, to: SocketAddr) -> Result<()> {
-    let port = run.to(Service::Answers)?.port();
+    for _ in 0..COMMANDS {
+        match command(run, to) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error).context("HAProxy's socket"),
+            Ok(answer) => {
+                ensure!(answer.contains("change"), "HAProxy: {}", answer.trim());
+                return Ok(());
+            }
+        }
+    }
+    bail!("HAProxy answers no command")
+}
+
+/// HAProxy 2.6 was seen to leave one in a hundred commands unanswered, and to answer it when it is given again.
+const COMMANDS: usize = 3;
+const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+
+fn command(run: &Run<'_>, to: SocketAddr) -> std::io::Result<String> {
+    let service = Service::Answers;
+    let port = run.target.address(service).map_or(0, |at| at.port());
     let mut socket = UnixStream::connect(run.folder.join(format!("haproxy{port}.sock")))?;
-    let name = Service::Answers.name();
-    writeln!(
-        socket,
-        "set server {name}/s1 addr {} port {}",
-        to.ip(),
-        to.port()
-    )?;
-    socket.shutdown(Shutdown::Write)?;
+    socket.set_read_timeout(Some(ANSWERED_WITHIN))?;
+    let (name, ip, port) = (service.name(), to.ip(), to.port());
+    writeln!(socket, "set server {name}/s1 addr {ip} port {port}")?;
     let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
-    ensure!(answer.contains("changed"), "HAProxy: {}", answer.trim());
-    Ok(())
+    BufReader::new(socket).read_line(&mut answer)?;
+    Ok(answer)
 }
 
 /// An accelerator of the API's, its address, and the call that moves it.

@@ -15,9 +15,21 @@ pub fn process(pid: u32) -> Duration {
         .sum()
 }
 
-/// CPU time of a process and of all its descendants (nginx and HAProxy serve from children).
+/// CPU time of a process and of all its descendants (nginx and HAProxy serve from children), with that of those that have ended: a
+/// reload replaces them.
 pub fn family(pid: u32) -> Duration {
-    members(pid).into_iter().map(process).sum()
+    let of = |pid| process(pid) + ended_children(pid);
+    members(pid).into_iter().map(of).sum()
+}
+
+/// CPU time of children that a process has waited for (proc(5): `cutime` and `cstime`, in ticks of 10 ms).
+fn ended_children(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name, in brackets, may hold anything; `cutime` is the 16th field, the 3rd is the first behind it.
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields = behind_name.split_whitespace().skip(13).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// CPU time of this process, with that of threads that have ended.

@@ -32,7 +32,7 @@ const LISTENER: Token = Token(usize::MAX);
 /// Starts an endpoint a service and waits until standard input is closed: the end of whoever started this process.
 pub fn serve() -> Result<()> {
     for service in Service::ALL {
-        start(service, service.endpoint(), b'a')?;
+        start(service, service.bind(), b'a')?;
     }
     println!("ready");
     io::stdin().read_to_end(&mut Vec::new())?;
@@ -57,7 +57,7 @@ pub fn start(service: Service, address: SocketAddr, byte: u8) -> Result<()> {
 fn socket(service: Service, address: SocketAddr) -> io::Result<Socket> {
     let (kind, tcp) = match service {
         Service::Echoes => (Type::DGRAM, false),
-        Service::Answers | Service::Swallows => (Type::STREAM, true),
+        Service::Answers | Service::Spread | Service::Swallows => (Type::STREAM, true),
     };
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     socket.set_reuse_address(true)?;
@@ -112,7 +112,9 @@ fn accept(mut listener: TcpListener, service: Service, byte: u8) -> io::Result<(
             };
             let lives = match service {
                 Service::Swallows => swallow(stream),
-                Service::Answers | Service::Echoes => reply(stream, have, &answer),
+                Service::Answers | Service::Spread | Service::Echoes => {
+                    reply(stream, have, &answer)
+                }
             };
             if !lives {
                 connections.remove(key);

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use portolan_config::address::{ClientAddr, ListenerAddr};
 use portolan_config::health::HealthState;
-use portolan_config::model::{
-    ClientAffinity, GroupSettings, ListenerSettings, OnUnhealthy, Protocol, ProxyProtocol,
-};
+use portolan_config::model::{ClientAffinity, GroupSettings, ListenerSettings, Protocol};
 use portolan_config::selector::Selector;
 use portolan_config::snapshot::{
     AddressId, AddressLive, AddressSnapshot, EndpointSnapshot, GroupSnapshot, ListenerSnapshot,
@@ -70,36 +68,60 @@ pub fn listener(
 ) -> ListenerSnapshot {
     let weights: Vec<_> = (0..size).map(|i| (id(i), weight(i))).collect();
     let selector = Arc::new(Selector::build(&weights, affinity));
-    let group = |group| {
-        let endpoints = (0..size).map(|i| endpoint(i, health.is_up(group, i)));
+    let group = |number| {
+        let endpoints = (0..size).map(|i| endpoint(i, health.is_up(number, i)));
         Arc::new(GroupSnapshot {
-            region: Region::new(format!("region-{group}")),
+            region: Region::new(format!("region-{number}")),
             // Nearer groups leave something to the next, so that dials are walked.
-            traffic_dial: TrafficDial::from_percent(if group == 9 { 100.0 } else { 50.0 })
+            traffic_dial: TrafficDial::from_percent(if number == 9 { 100.0 } else { 50.0 })
                 .expect("a percentage"),
-            distance: Some(Duration::from_millis(10)),
-            port_overrides: Vec::new(),
-            settings: Arc::new(GroupSettings {
-                proxy_protocol: ProxyProtocol::Off,
-                client_address: Default::default(),
-                on_unhealthy: OnUnhealthy::Reset,
-                reset_over: Duration::from_secs(1),
-                reset_rate: 2000,
-                drain_timeout: Duration::from_secs(300),
-            }),
-            endpoints: endpoints.collect::<Vec<_>>().into(),
-            selector: selector.clone(),
+            ..group(endpoints.collect(), &selector)
         })
     };
     ListenerSnapshot {
-        accelerator: AcceleratorName::new("shop"),
-        protocol: Protocol::Tcp,
-        addresses: Vec::new(),
-        ports: PortSet::new(vec![PortRange::new(443, 443).expect("a range")]).expect("a set"),
         client_affinity: affinity,
-        settings: Arc::new(ListenerSettings::default()),
         groups: (0..groups).map(group).collect(),
+        ..at("shop", Vec::new(), (443, 443))
+    }
+}
+
+/// A listener at these ports of an address, before one endpoint.
+pub fn before(to: SocketAddr, name: &str, ip: IpAddr, ports: (u16, u16)) -> ListenerSnapshot {
+    // Of an id of its own: flows are counted by it.
+    let mut only = endpoint(usize::from(ports.1), true);
+    only.port = Some(to.port());
+    only.addresses[0].ip = to.ip();
+    let weights = [(only.id.clone(), only.weight)];
+    let selector = Arc::new(Selector::build(&weights, ClientAffinity::None));
+    ListenerSnapshot {
+        groups: vec![Arc::new(group(vec![only], &selector))],
+        ..at(name, vec![ip], ports)
+    }
+}
+
+fn at(name: &str, addresses: Vec<IpAddr>, (first, last): (u16, u16)) -> ListenerSnapshot {
+    let ports = PortRange::new(first, last).expect("a range");
+    ListenerSnapshot {
+        accelerator: AcceleratorName::new(name),
+        protocol: Protocol::Tcp,
+        addresses,
+        ports: PortSet::new(vec![ports]).expect("a set"),
+        client_affinity: ClientAffinity::None,
+        settings: Arc::new(ListenerSettings::default()),
+        groups: Vec::new(),
         stats: Arc::new(ListenerStats::default()),
+    }
+}
+
+fn group(endpoints: Vec<EndpointSnapshot>, selector: &Arc<Selector>) -> GroupSnapshot {
+    GroupSnapshot {
+        region: Region::new("region"),
+        traffic_dial: TrafficDial::FULL,
+        distance: Some(Duration::from_millis(10)),
+        port_overrides: Vec::new(),
+        settings: Arc::new(GroupSettings::default()),
+        endpoints: endpoints.into(),
+        selector: Arc::clone(selector),
     }
 }
 

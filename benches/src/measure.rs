@@ -11,6 +11,7 @@ use crate::cpu;
 use crate::peer::{Kind, Target};
 use crate::report::Sample;
 use crate::workload::{Outcome, Run, Workload};
+use crate::write::Book;
 
 /// What is to be measured.
 pub struct Plan {
@@ -63,9 +64,10 @@ impl Plan {
         &self,
         workload: &dyn Workload,
         targets: &mut [Target],
-        samples: &mut Vec<Sample>,
+        book: &mut Book,
     ) -> Result<()> {
         let name = workload.name();
+        let mut left_out = Vec::new();
         for rep in 0..self.reps {
             // Interleaved, and backwards every other time, so that a drift of the machine meets all alike.
             let mut order: Vec<usize> = (0..targets.len()).collect();
@@ -75,26 +77,37 @@ impl Plan {
             for index in order {
                 let target = &mut targets[index];
                 let kind = target.kind;
-                if !kind.has(workload.service()) {
+                if !kind.has(workload.service()) || left_out.contains(&kind) {
                     continue;
-                }
-                if workload.wants_fresh_target() {
-                    target.restart(&self.portolan, &self.folder)?;
                 }
                 eprint!("\r{name} {}/{} {:<14}", rep + 1, self.reps, kind.name());
                 let sample = self.sample(workload, target);
-                let sample = sample.with_context(|| format!("{name} through {}", kind.name()))?;
-                samples.extend(sample);
+                match sample.with_context(|| format!("{name} through {}", kind.name())) {
+                    Ok(sample) => book.samples.extend(sample),
+                    Err(error) if matches!(kind, Kind::Direct | Kind::Portolan) => {
+                        return Err(error);
+                    }
+                    // A peer that cannot be measured so costs its row, not the run.
+                    Err(error) => {
+                        left_out.push(kind);
+                        book.leave_out(format!("{error:#}"));
+                    }
+                }
             }
         }
         eprintln!();
         Ok(())
     }
 
-    fn sample(&self, workload: &dyn Workload, target: &Target) -> Result<Option<Sample>> {
+    fn sample(&self, workload: &dyn Workload, target: &mut Target) -> Result<Option<Sample>> {
+        if workload.wants_fresh_target() {
+            target.restart(&self.portolan, &self.folder)?;
+        }
+        let target = &*target;
         let run = Run {
             target,
             folder: &self.folder.join(target.kind.name()),
+            portolan: &self.portolan,
             length: workload.length(self.length),
             idle: self.idle,
         };
@@ -123,6 +136,10 @@ fn sample(
     let per_work = workload.units().cpu.filter(|_| outcome.work > 0.0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let available = outcome.took.as_secs_f64() * outcome.threads.clamp(1, cores) as f64;
+    let (cpu, resident, target_busy) = match &outcome.own {
+        Some(own) => (own.cpu, own.resident, own.busy),
+        None => (cpu, target.pid().map(cpu::resident), None),
+    };
     Sample {
         workload: workload.name(),
         target: target.kind.name().to_owned(),
@@ -132,7 +149,8 @@ fn sample(
         p99: time(99.0),
         p999: time(99.9),
         failed: outcome.failed,
-        resident: target.pid().map(cpu::resident),
+        resident,
         generator_busy: own.as_secs_f64() / available,
+        target_busy,
     }
 }

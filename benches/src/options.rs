@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// What it says when it is asked wrongly.
-pub const HELP: &str = "portolan-load [profile] [--quick] [--reps N] [--seconds S] [--only WORKLOAD,…] [--targets NAME,…] [--portolan PATH] [--out DIR] [--idle FLOWS] [--list]";
+pub const HELP: &str = "portolan-load [profile] [--quick] [--reps N] [--seconds S] [--only WORKLOAD,…] [--targets NAME,…] [--portolan PATH] [--out DIR] [--add] [--idle FLOWS] [--list]";
 
 /// What is asked for.
 pub struct Options {
@@ -22,6 +22,8 @@ pub struct Options {
     pub portolan: PathBuf,
     /// Where the report goes; nowhere when absent.
     pub out: Option<PathBuf>,
+    /// What is in that folder of other workloads stays: a run in parts.
+    pub add: bool,
     /// Flows of the workloads that hold flows.
     pub idle: usize,
     /// The workloads are named and nothing is run.
@@ -38,6 +40,7 @@ impl Options {
             targets: Vec::new(),
             portolan: PathBuf::from("target/release/portolan"),
             out: None,
+            add: false,
             idle: 9000,
             list: false,
         };
@@ -58,6 +61,7 @@ impl Options {
                 "--targets" => options.targets = words(&value()?),
                 "--portolan" => options.portolan = value()?.into(),
                 "--out" => options.out = Some(value()?.into()),
+                "--add" => options.add = true,
                 "--idle" => options.idle = value()?.parse()?,
                 "--list" => options.list = true,
                 _ => bail!("{argument} is not known; {HELP}"),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-pub use self::files::{PORTOLAN_API, THREADS};
+pub use self::files::{PORTOLAN_API, THREADS, envoy_file};
 use crate::service::Service;
 
 /// How long a target may take until it listens.
@@ -34,11 +34,13 @@ pub enum Kind {
     NginxLarge,
     /// Envoy as it comes.
     Envoy,
+    /// This project without io_uring.
+    PortolanEpoll,
 }
 
 impl Kind {
     /// All of them, in the order of the tables.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Direct,
         Kind::Portolan,
         Kind::Haproxy,
@@ -46,6 +48,7 @@ impl Kind {
         Kind::Nginx,
         Kind::NginxLarge,
         Kind::Envoy,
+        Kind::PortolanEpoll,
     ];
 
     /// Its name in the tables.
@@ -58,18 +61,24 @@ impl Kind {
             Kind::Nginx => "nginx",
             Kind::NginxLarge => "nginx-256k",
             Kind::Envoy => "envoy",
+            Kind::PortolanEpoll => "portolan-epoll",
         }
     }
 
     /// Whether it can forward a service.
     pub fn has(self, service: Service) -> bool {
-        !(service.is_udp() && matches!(self, Kind::Haproxy | Kind::HaproxyLarge))
+        match self {
+            Kind::Haproxy | Kind::HaproxyLarge => !service.is_udp(),
+            // It is there for the difference that receiving makes.
+            Kind::PortolanEpoll => matches!(service, Service::Answers | Service::Swallows),
+            Kind::Direct | Kind::Portolan | Kind::Nginx | Kind::NginxLarge | Kind::Envoy => true,
+        }
     }
 
     /// The name of its configuration.
     pub(crate) fn file(self) -> &'static str {
         match self {
-            Kind::Direct | Kind::Portolan => "portolan.toml",
+            Kind::Direct | Kind::Portolan | Kind::PortolanEpoll => "portolan.toml",
             Kind::Haproxy | Kind::HaproxyLarge => "haproxy.cfg",
             Kind::Nginx | Kind::NginxLarge => "nginx.conf",
             Kind::Envoy => "envoy.json",
@@ -175,7 +184,7 @@ impl Target {
         // A run that is over waits for nobody's drain; those with processes of their own end them.
         let signal = match self.kind {
             Kind::Nginx | Kind::NginxLarge | Kind::Haproxy | Kind::HaproxyLarge => "TERM",
-            Kind::Direct | Kind::Portolan | Kind::Envoy => "KILL",
+            Kind::Direct | Kind::Portolan | Kind::PortolanEpoll | Kind::Envoy => "KILL",
         };
         if self.signal(signal).is_ok()
             && let Some(mut child) = self.child.take()
@@ -212,9 +221,10 @@ impl Drop for Target {
     }
 }
 
-fn program(kind: Kind, portolan: &Path) -> Result<PathBuf> {
+/// Where a target's program is; an error says how to get it.
+pub(crate) fn program(kind: Kind, portolan: &Path) -> Result<PathBuf> {
     Ok(match kind {
-        Kind::Direct | Kind::Portolan => fs::canonicalize(portolan)
+        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll => fs::canonicalize(portolan)
             .with_context(|| format!("{}: cargo build --release", portolan.display()))?,
         Kind::Haproxy | Kind::HaproxyLarge => installed("haproxy")?,
         Kind::Nginx | Kind::NginxLarge => installed("nginx")?,
@@ -243,6 +253,7 @@ fn configuration(kind: Kind, folder: &Path) -> String {
     match kind {
         Kind::Direct => String::new(),
         Kind::Portolan => files::portolan(&services),
+        Kind::PortolanEpoll => files::portolan_epoll(&services),
         Kind::Haproxy => files::haproxy(&services, None, folder),
         Kind::HaproxyLarge => files::haproxy(&services, Some(262_144), folder),
         Kind::Nginx => files::nginx(&services, None, folder),
@@ -254,20 +265,26 @@ fn configuration(kind: Kind, folder: &Path) -> String {
 fn command(kind: Kind, program: &Path, file: &Path) -> Command {
     let mut command = Command::new(program);
     match kind {
-        Kind::Direct | Kind::Portolan => command.args(["run", "--config"]).arg(file),
+        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll => {
+            command.args(["run", "--config"]).arg(file)
+        }
         Kind::Haproxy | Kind::HaproxyLarge => command.args(["-W", "-db", "-f"]).arg(file),
         Kind::Nginx | Kind::NginxLarge => command.arg("-c").arg(file),
         Kind::Envoy => command
-            .args(["--concurrency", &THREADS.to_string(), "-l", "off", "-c"])
+            .args(["--concurrency", &THREADS.to_string()])
+            // Another one may be running on this machine.
+            .args(["--use-dynamic-base-id", "-l", "off", "-c"])
             .arg(file),
     };
     command
 }
 
+/// As it is told: files by their names, since where they are is nobody else's concern.
 fn spoken(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words
-        .map(|w| w.to_string_lossy())
+        .map(|word| Path::new(word).file_name().unwrap_or(word))
+        .map(|word| word.to_string_lossy())
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -275,11 +292,17 @@ fn spoken(command: &Command) -> String {
 fn version(kind: Kind, program: &Path) -> String {
     let flag = match kind {
         Kind::Haproxy | Kind::HaproxyLarge | Kind::Nginx | Kind::NginxLarge => "-v",
-        Kind::Direct | Kind::Portolan | Kind::Envoy => "--version",
+        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll | Kind::Envoy => "--version",
     };
     let output = Command::new(program).arg(flag).output();
     let text = output.map_or(Vec::new(), |o| [o.stdout, o.stderr].concat());
     let text = String::from_utf8_lossy(&text);
     let line = text.lines().find(|line| !line.trim().is_empty());
-    line.unwrap_or_default().trim().to_owned()
+    let line = line.unwrap_or_default().trim();
+    // Envoy begins with the name that it was called by.
+    let called = program.to_string_lossy();
+    line.strip_prefix(&*called)
+        .unwrap_or(line)
+        .trim()
+        .to_owned()
 }

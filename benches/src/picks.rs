@@ -77,6 +77,7 @@ impl Workload for Pick {
             times: None,
             failed: 0,
             threads: 1,
+            own: None,
         }))
     }
 }

@@ -58,6 +58,7 @@ fn samples(plan: &Plan) -> Result<()> {
         workload.run(&Run {
             target: &target,
             folder: &plan.folder,
+            portolan: &plan.portolan,
             length: plan.length,
             idle: plan.idle,
         })?;

@@ -4,14 +4,14 @@ mod chart;
 mod judged;
 mod markdown;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::chart::chart;
 pub use self::judged::{Judgement, judge};
 pub use self::markdown::{judgements, summary, tables};
 
 /// One repetition of one workload against one target.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sample {
     /// The workload.
     pub workload: String,
@@ -33,6 +33,8 @@ pub struct Sample {
     pub resident: Option<u64>,
     /// The part of the time in which the generator's threads were on a CPU.
     pub generator_busy: f64,
+    /// The part of the time in which the target's core worked; where it has one of its own, beside a generator that never sleeps.
+    pub target_busy: Option<f64>,
 }
 
 /// Median and extremes.
@@ -81,6 +83,8 @@ pub struct Row {
     pub resident: Option<f64>,
     /// Median of [`Sample::generator_busy`].
     pub generator_busy: f64,
+    /// Median of [`Sample::target_busy`].
+    pub target_busy: Option<f64>,
     /// The generator (or the endpoint) was what limited the rate, so that the row is a floor and not the target's rate.
     pub bound: bool,
 }
@@ -133,6 +137,7 @@ fn row(samples: &[&Sample]) -> Option<Row> {
         failed: samples.iter().map(|s| s.failed).sum(),
         resident: median(|s| s.resident.map(|bytes| bytes as f64)),
         generator_busy: median(|s| Some(s.generator_busy))?,
+        target_busy: median(|s| s.target_busy),
         bound: false,
     })
 }
@@ -149,7 +154,11 @@ fn mark_bound(rows: &mut [Row]) {
             .iter()
             .find(|(workload, _)| *workload == row.workload);
         let near = ceiling.is_some_and(|(_, rate)| row.rate.median >= rate * NEAR_DIRECT);
-        row.bound = row.target != "direct" && (near || row.generator_busy >= BUSY);
+        let was_limit = match row.target_busy {
+            Some(busy) => busy < BUSY,
+            None => near || row.generator_busy >= BUSY,
+        };
+        row.bound = row.target != "direct" && was_limit;
     }
 }
 
@@ -169,6 +178,7 @@ mod tests {
             failed: 1,
             resident: None,
             generator_busy,
+            target_busy: None,
         }
     }
 
@@ -196,5 +206,20 @@ mod tests {
         ]);
         let bound: Vec<bool> = rows.iter().map(|row| row.bound).collect();
         assert_eq!(bound, [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_core_of_its_own_that_is_not_busy_tells_of_the_generator() {
+        let with = |target: &str, busy| Sample {
+            target_busy: Some(busy),
+            ..sample(target, 99.0, 1.0)
+        };
+        let rows = rows(&[
+            sample("direct", 100.0, 1.0),
+            with("portolan", 0.5),
+            with("nginx", 0.99),
+        ]);
+        let bound: Vec<bool> = rows.iter().map(|row| row.bound).collect();
+        assert_eq!(bound, [false, true, false]);
     }
 }

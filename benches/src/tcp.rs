@@ -55,6 +55,7 @@ impl Workload for Bulk {
             times: None,
             failed: done.failed,
             threads: self.streams,
+            own: None,
         }))
     }
 }
@@ -83,6 +84,15 @@ impl Workload for Requests {
         Service::Answers
     }
 
+    /// Each of many has only a few turns in a short run.
+    fn length(&self, asked: Duration) -> Duration {
+        if self.connections > 1000 {
+            asked * 2
+        } else {
+            asked
+        }
+    }
+
     fn run(&self, run: &Run<'_>) -> Result<Option<Outcome>> {
         let to = run.to(self.service())?;
         client::requests(to, self.connections, run.length).map(|done| Some(operations(done)))
@@ -100,7 +110,7 @@ impl Workload for Connects {
 
     fn says(&self) -> String {
         format!(
-            "connect, one request, its answer, close; {} at a time",
+            "connect, one request, its answer, close; {} at a time, from many addresses to an endpoint of eight",
             self.abreast
         )
     }
@@ -110,7 +120,7 @@ impl Workload for Connects {
     }
 
     fn service(&self) -> Service {
-        Service::Answers
+        Service::Spread
     }
 
     fn run(&self, run: &Run<'_>) -> Result<Option<Outcome>> {
@@ -122,15 +132,19 @@ impl Workload for Connects {
 pub(crate) fn operations(done: Done) -> Outcome {
     Outcome {
         rate: done.count as f64 / done.took.as_secs_f64(),
-        work: done.count as f64,
+        work: (done.count + done.before) as f64,
         took: done.took,
         times: Some(done.times),
         failed: done.failed,
         threads: 1,
+        own: None,
     }
 }
 
 struct Idle;
+
+/// Flows that come and go before memory is looked at.
+const FIRST: usize = 64;
 
 impl Workload for Idle {
     fn name(&self) -> String {
@@ -139,7 +153,7 @@ impl Workload for Idle {
 
     fn says(&self) -> String {
         "resident memory of the target for each of many flows that made one request and are silent, against that of the \
-         target as it had just started"
+         target after its first few flows"
             .to_owned()
     }
 
@@ -165,6 +179,8 @@ impl Workload for Idle {
             return Ok(None);
         };
         let start = Instant::now();
+        // A few first, so that what a target takes for the first of all is not counted.
+        drop(client::idle(run.to(self.service())?, FIRST).context("first flows")?);
         settle(pid)?;
         let before = cpu::resident(pid);
         let kept = client::idle(run.to(self.service())?, run.idle).context("idle flows")?;
@@ -180,6 +196,7 @@ impl Workload for Idle {
             times: None,
             failed: 0,
             threads: 1,
+            own: None,
         }))
     }
 }

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use crate::peer::Target;
 use crate::service::Service;
-use crate::{control, picks, tcp};
+use crate::{control, picks, tcp, udp};
 
 /// One thing to measure.
 pub trait Workload {
@@ -39,6 +39,8 @@ pub struct Run<'a> {
     pub target: &'a Target,
     /// The target's folder, with its configuration.
     pub folder: &'a Path,
+    /// The binary of Portolan, for targets of a workload's own.
+    pub portolan: &'a Path,
     /// How long it lasts.
     pub length: Duration,
     /// How many flows are held open by those that hold flows open.
@@ -93,10 +95,22 @@ pub struct Outcome {
     pub failed: u64,
     /// Threads of the generator: one that is always busy could not have asked for more.
     pub threads: usize,
+    /// What the target used, where the workload has one of its own.
+    pub own: Option<Own>,
+}
+
+/// What a target of a workload's own used.
+pub struct Own {
+    /// CPU time, with that of its core's softirq thread.
+    pub cpu: Duration,
+    /// The part of the time in which its only core worked. The generator of such a workload never sleeps, so this tells who was the limit.
+    pub busy: Option<f64>,
+    /// Resident memory after the run, bytes.
+    pub resident: Option<u64>,
 }
 
 /// All workloads, in the order of the report.
 pub fn all() -> Vec<Box<dyn Workload>> {
-    let families = [tcp::all(), control::all(), picks::all()];
+    let families = [tcp::all(), udp::all(), control::all(), picks::all()];
     families.into_iter().flatten().collect()
 }

@@ -291,11 +291,6 @@ impl Assembly {
         self.plane.ask(0, Edge::workers)
     }
 
-    /// How bytes pass.
-    pub(crate) fn relay_mode(&self) -> &'static str {
-        self.plane.relay_mode()
-    }
-
     /// Unready at once, then no new flow; those that are there go on.
     pub(crate) fn stop_accepting(&self) {
         self.control.begin_shutdown();
@@ -436,6 +431,7 @@ impl Plane {
         });
         let edge = Edge::start(EdgeOptions {
             workers: config.pop.workers,
+            io_engine: config.pop.io_engine,
             limits: config.limits,
             steering: config.pop.port_steering,
             signals: Arc::clone(&queue) as Arc<dyn SignalSink>,

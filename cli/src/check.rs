@@ -55,7 +55,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         descriptors,
         max_flows: limits::max_flows(&loaded.config),
         workers: limits::workers(&loaded.config),
-        relay: "copy",
         config: &loaded.config,
     };
     if args.json {

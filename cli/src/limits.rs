@@ -9,7 +9,7 @@ use portolan_config::model::{Config, Limits, Protocol};
 use portolan_proxy::{MOST_SOCKET_PORTS, effective_max_flows, listening_descriptors};
 use rlimit::Resource;
 
-use crate::steering;
+use crate::{engine, steering};
 
 /// The descriptor limit before and after it was raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,7 @@ impl Unmet {
     pub(crate) fn of(config: &Config, descriptors: Descriptors) -> Option<Self> {
         Self::of_limits(&config.limits, listening(config), descriptors)
             .or_else(|| steering::unmet(config))
+            .or_else(|| engine::unmet(config))
     }
 
     fn of_limits(limits: &Limits, listening: u64, descriptors: Descriptors) -> Option<Self> {
@@ -89,8 +90,6 @@ pub(crate) struct Effective<'a> {
     pub(crate) max_flows: usize,
     /// Data-path threads.
     pub(crate) workers: usize,
-    /// How bytes are relayed.
-    pub(crate) relay: &'static str,
     /// The file.
     pub(crate) config: &'a Config,
 }
@@ -163,11 +162,7 @@ impl Effective<'_> {
                 "[limits] flow_table; UDP".into(),
             ),
             ("workers", self.workers.to_string(), workers_by.into()),
-            (
-                "relay",
-                self.relay.into(),
-                "how bytes pass; the portable way".into(),
-            ),
+            engine::row(self.config.pop.io_engine),
             steering::row(self.config.pop.port_steering),
             (
                 "capabilities",
@@ -330,7 +325,6 @@ mod tests {
             descriptors,
             max_flows: 500,
             workers: 2,
-            relay: "copy",
             config: &config,
         };
         let rows = effective.rows();

@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod dns;
 mod drain;
+mod engine;
 mod limits;
 mod logging;
 mod manual;

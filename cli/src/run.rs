@@ -308,7 +308,6 @@ fn tell_limits(config: &Config, descriptors: Descriptors, edge: &Assembly) {
         descriptors,
         max_flows: limits::max_flows(config),
         workers: edge.workers(),
-        relay: edge.relay_mode(),
         config,
     };
     match config.log.format {

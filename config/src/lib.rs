@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod clock;
+pub mod doubt;
 pub mod explain;
 pub mod file;
 pub mod flow;

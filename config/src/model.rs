@@ -71,10 +71,24 @@ pub struct Pop {
     pub addresses: Vec<IpAddr>,
     /// Data-path threads; 0 means one a core.
     pub workers: usize,
+    /// What they receive with.
+    pub io_engine: IoEngine,
     /// Where the operator's drains are kept over restarts.
     pub state_file: PathBuf,
     /// How listeners of very many ports are served.
     pub port_steering: PortSteering,
+}
+
+/// What the data path receives the bytes of TCP flows with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoEngine {
+    /// By io_uring while it wins, where it is possible; by epoll otherwise.
+    #[default]
+    Auto,
+    /// By epoll and a call for each.
+    Epoll,
+    /// By io_uring, every flow that can.
+    IoUring,
 }
 
 /// How the clients of more ports than there are sockets come to one socket a worker.
@@ -352,6 +366,20 @@ pub struct GroupSettings {
     pub reset_rate: u32,
     /// How long draining flows may take.
     pub drain_timeout: Duration,
+}
+
+/// The values that the keys have when they are left out.
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self {
+            proxy_protocol: ProxyProtocol::Off,
+            client_address: ClientAddress::Edge,
+            on_unhealthy: OnUnhealthy::Reset,
+            reset_over: Duration::from_secs(1),
+            reset_rate: 2000,
+            drain_timeout: Duration::from_secs(300),
+        }
+    }
 }
 
 /// Which address endpoints see as a flow's source.

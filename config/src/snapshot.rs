@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock;
+use crate::doubt::Doubt;
 use crate::health::HealthState;
 use crate::model::{ClientAffinity, GroupSettings, ListenerSettings, PortOverride, Protocol};
 use crate::selector::{EndpointSet, Selector};
@@ -153,6 +155,15 @@ impl EndpointSnapshot {
     pub fn is_full(&self) -> bool {
         self.max_flows != 0 && self.stats.active_flows.load(Ordering::Relaxed) >= self.max_flows
     }
+
+    /// Whether live flows give grounds to send new ones elsewhere for a moment: there is doubt about every address that is up.
+    pub fn is_doubted(&self) -> bool {
+        let mut up = self
+            .addresses
+            .iter()
+            .filter(|a| a.health == HealthState::Up);
+        up.next().is_some_and(|first| first.live.is_doubted()) && up.all(|a| a.live.is_doubted())
+    }
 }
 
 /// One address of an endpoint.
@@ -191,7 +202,16 @@ pub struct AddressLive {
     pub last_answered: AtomicU64,
     /// Smoothed connect time of live flows in microseconds (gain 1/8, as RFC 6298's SRTT); 0 is unknown.
     pub connect_micros: AtomicU32,
+    /// Whether new flows should go elsewhere for a moment.
+    pub doubt: Doubt,
 }
+
+/// What a burst of connects takes beside a connect's time and a half: the pause since the last one, its own pace, the decision, and its
+/// way to the data path.
+const BURST: Duration = Duration::from_millis(620);
+
+/// Stands in for a connect time that nobody measured: most of the Earth.
+const UNMEASURED: Duration = Duration::from_millis(200);
 
 impl AddressLive {
     /// Nothing heard yet.
@@ -201,6 +221,7 @@ impl AddressLive {
             last_heard: AtomicU64::new(0),
             last_answered: AtomicU64::new(0),
             connect_micros: AtomicU32::new(0),
+            doubt: Doubt::default(),
         }
     }
 
@@ -238,6 +259,21 @@ impl AddressLive {
             0 => None,
             micros => Some(Duration::from_micros(u64::from(micros))),
         }
+    }
+
+    /// Whether live flows give grounds to send new ones elsewhere, for as long as it takes to ask the endpoint.
+    pub fn is_doubted(&self) -> bool {
+        if !self.doubt.is_raised() {
+            return false;
+        }
+        let heard = self.last_heard.load(Ordering::Relaxed);
+        // Nobody takes away an old ground where nothing is probed, so that this is the usual case after the first one.
+        if !self.doubt.stands(heard) {
+            return false;
+        }
+        let span = self.connect_time().unwrap_or(UNMEASURED) * 3 / 2 + BURST;
+        let now = || clock::millis(Instant::now());
+        self.doubt.holds(heard, span.as_millis() as u64, now)
     }
 }
 

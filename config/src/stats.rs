@@ -86,6 +86,8 @@ pub struct EdgeStats {
     pub limit_hits: [AtomicU64; Limit::ALL.len()],
     /// `accept` calls that failed (descriptors, memory, network).
     pub accept_errors: AtomicU64,
+    /// Flows that were received by io_uring for a while.
+    pub io_uring_flows: AtomicU64,
     /// Connections closed and datagrams dropped for a PROXY header that was missing, late or malformed.
     pub proxy_header_errors: AtomicU64,
     /// Signals that found the health side's queue full.
@@ -198,11 +200,13 @@ labels! {
         Truncated => "truncated",
         /// It came faster than it was read: the socket's receive buffer was full.
         ReceiveBuffer => "receive_buffer",
+        /// An endpoint's came faster than it was read: the receive buffer of its flow was full.
+        EndpointBuffer => "endpoint_buffer",
         /// The socket's send buffer or the device's queue was full.
         SendBuffer => "send_buffer",
         /// It came from port 0, which cannot be answered.
         NoPort => "no_port",
-        /// It would have begun a flow at a listener that takes no new ones, since the process ends.
+        /// It would have begun a flow at a listener that takes no new ones: the process ends, or the listener is gone.
         Closing => "closing",
         /// The network refused it: no route, a firewall's rule.
         Network => "network",

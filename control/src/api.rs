@@ -148,12 +148,8 @@ impl Api {
                 "[api] has no credentials: whoever reaches it on this host may change what is served"
             );
         }
-        let engine = Arc::new(Engine::new(
-            settings,
-            keeper,
-            world,
-            Arc::new(control.clone()),
-        ));
+        let engine = Engine::new(settings, keeper, world, Arc::new(control.clone()));
+        let engine = Arc::new(engine.answering_once_served(engine::SERVED_WITHIN));
         Api {
             engine,
             keys,

@@ -271,7 +271,7 @@ impl ControlHandle {
         let aws = self.shared.aws.view();
         build::state(
             &published,
-            &bindings,
+            (&bindings, self.shared.data_plane.relay_mode()),
             readiness,
             (aws, &self.shared.aws.unreached()),
             (self.shared.dns.view(), self.shared.announce.view()),

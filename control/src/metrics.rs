@@ -298,6 +298,7 @@ fn edge(page: &mut Page, stats: &EdgeStats) {
         count(&stats.limit_hits[i])
     });
     page.single("accept_errors_total", count(&stats.accept_errors));
+    page.single("io_uring_flows_total", count(&stats.io_uring_flows));
     page.single(
         "proxy_header_errors_total",
         count(&stats.proxy_header_errors),

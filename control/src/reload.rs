@@ -99,6 +99,7 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
                 name: _,
                 addresses: _,
                 workers,
+                io_engine,
                 state_file,
                 port_steering,
             },
@@ -119,6 +120,7 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
     } = started_with;
     let changed = [
         ("[pop] workers", *workers != now.pop.workers),
+        ("[pop] io_engine", *io_engine != now.pop.io_engine),
         ("[pop] state_file", *state_file != now.pop.state_file),
         (
             "[pop] port_steering",

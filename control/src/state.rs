@@ -28,6 +28,9 @@ pub struct StateView {
     pub warnings: Vec<String>,
     /// Drains in force.
     pub drains: Vec<DrainView>,
+    /// How bytes pass: `copy`, or `io_uring` where that may receive them.
+    #[serde(default)]
+    pub relay_mode: String,
     /// The sync from AWS; `null` where nothing is imported.
     #[serde(default)]
     pub aws: Option<AwsView>,

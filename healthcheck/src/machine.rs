@@ -290,6 +290,14 @@ impl Machine {
         }
     }
 
+    /// Failures in a row that have not brought it down yet.
+    pub(crate) fn failed(&self) -> u32 {
+        match self.state {
+            State::Up { failed } => failed,
+            State::Unknown | State::Down { passed: _ } => 0,
+        }
+    }
+
     /// When it took that state.
     pub(crate) fn since(&self) -> Instant {
         self.since

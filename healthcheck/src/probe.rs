@@ -1,4 +1,4 @@
-//! One probe over the network: ask, wait at most the check's timeout, say what came. Called by the checker's task; keeps no state
+//! One probe over the network: ask, wait as long as one is told to, say what came. Called by the checker's task; keeps no state
 //! beside the TLS configurations.
 
 use std::time::Duration;
@@ -29,16 +29,17 @@ pub(crate) struct Finding {
     pub(crate) rtt: Option<Duration>,
 }
 
-/// Asks `target`, and whether `port` takes connections, too: both must pass.
+/// Asks `target`, and whether `port` takes connections, too: both must pass. It may take as long as `timeout`.
 pub(crate) async fn probe_with_port(
     target: &ProbeTarget,
     port: Option<EndpointAddr>,
+    timeout: Duration,
     tls: &TlsClients,
 ) -> Finding {
     let Some(port) = port else {
-        return probe(target, tls).await;
+        return probe(target, timeout, tls).await;
     };
-    let (check, port) = tokio::join!(probe(target, tls), connect(port, target.check.timeout));
+    let (check, port) = tokio::join!(probe(target, timeout, tls), connect(port, timeout));
     Finding {
         failure: check.failure.or(port.failure),
         rtt: check.rtt,
@@ -46,14 +47,14 @@ pub(crate) async fn probe_with_port(
 }
 
 /// Asks `target` what its check says.
-async fn probe(target: &ProbeTarget, tls: &TlsClients) -> Finding {
-    let deadline = Instant::now() + target.check.timeout;
+async fn probe(target: &ProbeTarget, timeout: Duration, tls: &TlsClients) -> Finding {
+    let deadline = Instant::now() + timeout;
     match &target.check.probe {
         Probe::None => Finding {
             failure: None,
             rtt: None,
         },
-        Probe::Tcp => connect(target.address, target.check.timeout).await,
+        Probe::Tcp => connect(target.address, timeout).await,
         Probe::Http(question) => {
             let (stream, rtt) = match tcp::connect(target.address, deadline).await {
                 Ok(connected) => connected,

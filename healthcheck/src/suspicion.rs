@@ -7,10 +7,11 @@
 //!
 //! | outcomes                                  | decision                                                          |
 //! |-------------------------------------------|-------------------------------------------------------------------|
-//! | one accepted                              | lifted, at once                                                   |
+//! | one refused, after flows ended together   | dead: the process went with its flows, and nobody listens since   |
+//! | one accepted and none of three refused    | lifted: one that dies may still accept while it closes its flows  |
+//! | one accepted, after any other signal      | lifted, at once                                                   |
 //! | one silent, and the endpoint was heard of | lifted, at once                                                   |
 //! | three refused or unreachable              | dead                                                              |
-//! | one refused, after flows ended together   | dead: the process went with its flows, and nobody listens since   |
 //! | three, some silent, nothing heard         | dead                                                              |
 //! | three, some not made for a local reason   | undecided: the next signal asks again                             |
 
@@ -115,7 +116,7 @@ struct Burst {
     began: Instant,
     asked: usize,
     last_asked: Instant,
-    accepted: bool,
+    accepted: usize,
     failures: Vec<Failure>,
     /// Many flows were ended at once: a refusal says all the rest.
     after_storm: bool,
@@ -132,6 +133,8 @@ pub(crate) struct Suspect {
     put_off: Option<Instant>,
     /// Where and when a connect was last seen accepted: signals from before it are answered by it.
     lifted: Option<(EndpointAddr, Instant)>,
+    /// What the data path hears of the address that the last burst asked.
+    live: Option<Arc<AddressLive>>,
     /// Sources that met a reset, fewer than [`RESET_SOURCES`].
     resets: Vec<(IpAddr, Instant)>,
 }
@@ -145,6 +148,7 @@ impl Suspect {
             last_began: None,
             put_off: None,
             lifted: None,
+            live: None,
             resets: Vec::new(),
         }
     }
@@ -225,7 +229,7 @@ impl Suspect {
                 began: now,
                 asked: 0,
                 last_asked: now,
-                accepted: false,
+                accepted: 0,
                 failures: Vec::with_capacity(OFFSETS.len()),
                 after_storm: *kind == SignalKind::EndedTogether,
             });
@@ -253,10 +257,18 @@ impl Suspect {
             return None;
         }
         match failure {
-            None => burst.accepted = true,
+            None => burst.accepted += 1,
             Some(failure) => burst.failures.push(failure),
         }
         self.decide()
+    }
+
+    /// Tells the data path of a burst that was lifted by an accepted connect: what its flows doubted is settled.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        if let Some(live) = self.live.take() {
+            live.heard(clock::millis(now));
+            live.doubt.lift();
+        }
     }
 
     fn decide(&mut self) -> Option<Decision> {
@@ -264,8 +276,9 @@ impl Suspect {
             return None;
         };
         let decision = burst.decision()?;
-        if burst.accepted {
+        if burst.accepted > 0 && decision == Decision::Lifted {
             self.lifted = Some((burst.ground.to, burst.last_asked));
+            self.live = Some(Arc::clone(&burst.ground.live));
         }
         self.stage = Stage::Clear;
         Some(decision)
@@ -284,15 +297,26 @@ impl Burst {
         kind == SignalKind::Refused && ground.to == self.ground.to && ground.raised >= self.began
     }
 
+    /// Whether the endpoint has shown that it lives.
+    fn is_lifted(&self) -> bool {
+        let silent = self.failures.contains(&Failure::TimedOut);
+        if silent && self.ground.heard_since() {
+            return true;
+        }
+        let all = self.accepted + self.failures.len() >= OFFSETS.len();
+        self.accepted > 0 && (all || !self.after_storm)
+    }
+
     /// The table at the top of this file.
     fn decision(&self) -> Option<Decision> {
-        let silent = self.failures.contains(&Failure::TimedOut);
-        if self.accepted || (silent && self.ground.heard_since()) {
-            return Some(Decision::Lifted);
-        }
         let storm_confirmed = self.after_storm && self.failures.contains(&Failure::Refused);
-        if self.failures.len() < OFFSETS.len() && !storm_confirmed {
-            return None;
+        if !storm_confirmed {
+            if self.is_lifted() {
+                return Some(Decision::Lifted);
+            }
+            if self.accepted + self.failures.len() < OFFSETS.len() {
+                return None;
+            }
         }
         if self.failures.iter().any(|f| matches!(f, Failure::Local(_))) {
             return Some(Decision::Undecided);
@@ -308,8 +332,8 @@ impl Burst {
     }
 }
 
-/// 1.5 × rtt + 20 ms.
-fn connect_timeout(rtt: Option<Duration>) -> Duration {
+/// How long a connect may take where the path's round trip is known: 1.5 × rtt + 20 ms.
+pub(crate) fn connect_timeout(rtt: Option<Duration>) -> Duration {
     rtt.unwrap_or(UNMEASURED_RTT) * 3 / 2 + CONNECT_SLACK
 }
 

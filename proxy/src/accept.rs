@@ -20,6 +20,7 @@ use crate::flow::{CLIENT, Door, Flow, HeaderWait, Phase};
 use crate::list::Links;
 use crate::listen::suit;
 use crate::proxy_protocol::{Decoded, decode};
+use crate::relay::ring::OnRing;
 use crate::relay::{Pipe, Ready};
 use crate::wheel::NO_SLOT;
 use crate::worker::{Again, Entrance, Handle, Timer, Worker};
@@ -195,10 +196,11 @@ impl Worker {
         );
         let key = self.flows.insert(flow) as u32;
         let handle = self.handle(key);
+        // That it takes bytes goes without saying, until it does not.
         let registered = self.poll.registry().register(
             &mut self.flows[key as usize].client,
             handle.token(CLIENT),
-            Interest::READABLE | Interest::WRITABLE,
+            Interest::READABLE,
         );
         if registered.is_err() {
             self.end(key, EndCause::Limit);
@@ -228,7 +230,10 @@ impl Worker {
             endpoint: None,
             generation: self.next_generation(),
             phase: phase.unwrap_or(Phase::Relaying),
-            client_ready: Ready::default(),
+            client_ready: Ready {
+                writable: true,
+                ..Ready::default()
+            },
             endpoint_ready: Ready::default(),
             endpoint_side: 1,
             attempts: 0,
@@ -238,6 +243,9 @@ impl Worker {
             stays: false,
             queued: false,
             waits: false,
+            told_of_room: false,
+            prompt: false,
+            on_ring: OnRing::default(),
             endpoint_port: 0,
             slot: NO_SLOT,
             active: self.wheel.tick(self.now),

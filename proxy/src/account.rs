@@ -17,6 +17,7 @@ impl Worker {
     pub(crate) fn end(&mut self, key: u32, cause: EndCause) {
         self.abandon(key);
         self.leave_route(key);
+        self.cancel_receives(key);
         self.wheel.clear(&mut self.flows, key);
         let mut flow = self.flows.remove(key as usize);
         close(&flow, cause);

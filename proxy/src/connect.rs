@@ -1,42 +1,35 @@
 //! From a picked endpoint to a connected one: attempts, the free retry after a refusal, the race (hedge) against an endpoint that
 //! stays silent, and the budget that keeps hedges from becoming a storm. The client sees none of it.
 
+mod attempt;
 mod budget;
+mod fallen;
 mod hedge;
 mod opening;
 mod socket;
 
-use std::collections::HashSet;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use mio::Interest;
-use mio::event::Event;
 use mio::net::TcpStream;
-use portolan_config::address::ClientAddr;
 use portolan_config::clock;
 use portolan_config::flow::{EndCause, PickReason};
-use portolan_config::health::HealthState;
 use portolan_config::model::ProxyProtocol;
-use portolan_config::signal::SignalKind;
-use portolan_config::snapshot::{AddressId, AddressSnapshot, ListenerSnapshot, Snapshot};
-use portolan_config::stats::{ConnectFailure, HedgeResult, Limit};
+use portolan_config::snapshot::{AddressId, AddressSnapshot, ListenerSnapshot};
+use portolan_config::stats::HedgeResult;
 use smallvec::SmallVec;
 
-use crate::accept::reset_on_close;
 pub(crate) use crate::connect::budget::Budget;
-use crate::connect::hedge::{hedge_after, slow_after};
 use crate::connect::opening::opening;
-pub(crate) use crate::connect::socket::{classify, watch_path};
-use crate::flow::{Abreast, Door, Flow, Phase, Route, Side};
+pub(crate) use crate::connect::socket::{classify, send_at_once, watch_path};
+use crate::flow::{Abreast, Flow, Phase, Route, Side};
 use crate::list;
 use crate::pick::{self, Candidate, Candidates};
 use crate::relay::Ready;
 use crate::wheel::Wheel;
-use crate::worker::{Handle, Timer, Worker};
+use crate::worker::{Handle, Worker};
 
 /// A flow that lives for this long is one that stays, and is given what only such a flow needs.
 const YOUNG: Duration = Duration::from_secs(1);
@@ -158,7 +151,7 @@ impl Worker {
                     return true;
                 }
                 Err(error) => {
-                    self.count_failure(&route, candidate.to.0.port(), &error);
+                    self.count_failure(key, &route, candidate.to.0.port(), &error);
                     self.forget_route(&route);
                     ask = Ask::Retry;
                 }
@@ -214,203 +207,6 @@ impl Worker {
         Some((candidate, Rc::clone(route)))
     }
 
-    /// Sends one SYN.
-    fn attempt(
-        &mut self,
-        key: u32,
-        candidate: &Candidate,
-        route: Rc<Route>,
-        ask: Ask,
-    ) -> io::Result<()> {
-        let handle = self.handle(key);
-        let now = self.now;
-        let flow = &mut self.flows[key as usize];
-        let Phase::Connecting(connecting) = &mut flow.phase else {
-            return Ok(());
-        };
-        let settings = Arc::clone(&connecting.listener.settings);
-        let side = (1..=ABREAST as Side)
-            .find(|side| {
-                connecting
-                    .attempts
-                    .iter()
-                    .all(|attempt| attempt.side != *side)
-            })
-            .unwrap_or(1);
-        let who = (flow.client_addr, flow.id);
-        let mut stream = from_where(who, &flow.door, &connecting.listener, candidate)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .register(&mut stream, handle.token(side), interest)?;
-        route.stats.active_flows.fetch_add(1, Relaxed);
-        let hedge_after = hedge_after(&connecting.listener, candidate, &route);
-        connecting.hedge_at = hedge_after.map(|after| now + after);
-        connecting.slow_at = Some(now + slow_after(&connecting.listener, candidate, &route));
-        connecting.attempts.push(Attempt {
-            side,
-            stream,
-            route,
-            port: candidate.to.0.port(),
-            proxy: connecting.listener.groups[candidate.group]
-                .settings
-                .proxy_protocol,
-            started: now,
-            deadline: now + settings.connect_timeout,
-            reason: match ask {
-                Ask::First => candidate.reason,
-                Ask::Retry => PickReason::Retry,
-                Ask::Hedge => PickReason::Hedge,
-            },
-        });
-        Ok(())
-    }
-
-    /// Sets the timer of the next thing that can be due for a connecting flow.
-    fn arm_connect(&mut self, key: u32) {
-        let Phase::Connecting(connecting) = &self.flows[key as usize].phase else {
-            return;
-        };
-        let deadlines = connecting.attempts.iter().map(|attempt| attempt.deadline);
-        let moments = connecting.hedge_at.into_iter().chain(connecting.slow_at);
-        if let Some(at) = deadlines.chain(moments).min() {
-            let handle = self.handle(key);
-            self.arm(at, Timer::Flow(handle));
-        }
-    }
-
-    /// An event of one of the sockets that are connecting.
-    pub(crate) fn on_connect_event(&mut self, handle: Handle, side: Side, event: &Event) {
-        let flow = &mut self.flows[handle.key as usize];
-        let first = flow.attempts == 1;
-        let Phase::Connecting(connecting) = &mut flow.phase else {
-            return;
-        };
-        let Some(index) = connecting
-            .attempts
-            .iter()
-            .position(|attempt| attempt.side == side)
-        else {
-            return;
-        };
-        let stream = &connecting.attempts[index].stream;
-        // Of a flow's first connect, writable without an error or a hang-up means connected: nothing need be asked.
-        let clean = first && event.is_writable() && !event.is_error() && !event.is_write_closed();
-        let pending = if clean { Ok(None) } else { stream.take_error() };
-        let error = match pending {
-            Ok(None) if event.is_writable() && !event.is_error() => {
-                // An event of an earlier attempt on the same side may still have been on its way.
-                if !first && stream.peer_addr().is_err() {
-                    return;
-                }
-                let attempt = connecting.attempts.swap_remove(index);
-                if socket::is_connected_to_itself(&attempt.stream, attempt.route.addr(attempt.port))
-                {
-                    self.attempt_failed(
-                        handle.key,
-                        attempt,
-                        &io::ErrorKind::ConnectionRefused.into(),
-                    );
-                } else {
-                    let ready = Ready {
-                        readable: event.is_readable(),
-                        writable: true,
-                        read_closed: event.is_read_closed(),
-                    };
-                    self.connected(handle, attempt, ready);
-                }
-                return;
-            }
-            Ok(None) => return,
-            Ok(Some(error)) | Err(error) => error,
-        };
-        let attempt = connecting.attempts.swap_remove(index);
-        self.attempt_failed(handle.key, attempt, &error);
-    }
-
-    /// One of a flow's connects failed: the next candidate is asked at once, at no charge.
-    fn attempt_failed(&mut self, key: u32, attempt: Attempt, error: &io::Error) {
-        attempt.route.stats.active_flows.fetch_sub(1, Relaxed);
-        self.count_failure(&attempt.route, attempt.port, error);
-        if attempt.reason == PickReason::Hedge {
-            self.flows[key as usize]
-                .door
-                .stats
-                .count_hedge(HedgeResult::Lost);
-        }
-        let route = Rc::clone(&attempt.route);
-        drop(attempt);
-        self.forget_route(&route);
-        self.advance(key, Ask::Retry);
-    }
-
-    /// Counts a failed connect and tells the health side, where the endpoint is at fault.
-    fn count_failure(&mut self, route: &Route, port: u16, error: &io::Error) {
-        let failure = classify(error);
-        route.stats.connect_failures.fetch_add(1, Relaxed);
-        route.door.stats.count_connect_failure(failure);
-        let kind = match failure {
-            ConnectFailure::Refused => SignalKind::Refused,
-            ConnectFailure::TimedOut => SignalKind::TimedOut,
-            ConnectFailure::Unreachable | ConnectFailure::Reset => SignalKind::Unreachable,
-            ConnectFailure::Local => {
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE)
-                ) {
-                    self.shared.stats.count_limit(Limit::Ports);
-                }
-                return;
-            }
-        };
-        self.raise(route, port, kind);
-    }
-
-    /// A hedge or a timeout is due.
-    pub(crate) fn on_connect_timer(&mut self, handle: Handle) {
-        let now = self.now;
-        let Some(flow) = self.flow(handle) else {
-            return;
-        };
-        let Phase::Connecting(connecting) = &mut flow.phase else {
-            return;
-        };
-        if let Some(index) = connecting
-            .attempts
-            .iter()
-            .position(|attempt| attempt.deadline <= now)
-        {
-            let attempt = connecting.attempts.swap_remove(index);
-            return self.attempt_timed_out(handle, attempt);
-        }
-        let slow = connecting.slow_at.take_if(|at| *at <= now).is_some();
-        let hedge = connecting.hedge_at.take_if(|at| *at <= now).is_some();
-        if slow {
-            self.report_slow(handle.key);
-        }
-        if hedge {
-            self.hedge(handle.key);
-        } else {
-            self.arm_connect(handle.key);
-        }
-    }
-
-    fn attempt_timed_out(&mut self, handle: Handle, attempt: Attempt) {
-        let key = handle.key;
-        let granted = self.budget.take_extra(self.now);
-        if let Phase::Connecting(connecting) = &mut self.flows[key as usize].phase {
-            // Out of budget: this flow waits for what is in the air, or fails, rather than add to a storm.
-            connecting.spent |= !granted;
-        }
-        self.attempt_failed(key, attempt, &io::ErrorKind::TimedOut.into());
-        if self
-            .flow(handle)
-            .is_some_and(|flow| matches!(flow.phase, Phase::Connecting(_)))
-        {
-            self.arm_connect(key);
-        }
-    }
-
     /// An endpoint answered: the flow is its, and the others are let go before a byte was written to them.
     fn connected(&mut self, handle: Handle, attempt: Attempt, ready: Ready) {
         let key = handle.key;
@@ -433,8 +229,10 @@ impl Worker {
         flow.endpoint_port = attempt.port;
         flow.reason = attempt.reason;
         flow.connect_micros = u32::try_from((now - flow.started).as_micros()).unwrap_or(u32::MAX);
-        flow.endpoint = Some(attempt.stream);
         let (bytes, ours) = opening(flow, attempt.proxy, prelude, &tlvs);
+        // What goes before the client's bytes is a write of its own.
+        flow.prompt = !bytes.is_empty() && send_at_once(&attempt.stream);
+        flow.endpoint = Some(attempt.stream);
         self.scratch.prepend(&mut flow.inbound, bytes, ours);
         flow.door.stats.connect.observe(now - flow.started);
         let route = attempt.route;
@@ -470,13 +268,6 @@ impl Worker {
         self.relay(handle, None);
     }
 
-    fn drop_attempt(&mut self, attempt: Attempt) {
-        reset_on_close(&attempt.stream);
-        attempt.route.stats.active_flows.fetch_sub(1, Relaxed);
-        let route = attempt.route;
-        self.forget_route(&route);
-    }
-
     /// No candidate is left: waits for those in the air, or fails the flow.
     fn give_up(&mut self, key: u32) {
         let waits = matches!(&self.flows[key as usize].phase, Phase::Connecting(c) if !c.attempts.is_empty());
@@ -502,50 +293,6 @@ impl Worker {
         self.connecting = list::remove::<Flow, Abreast>(&mut self.flows, self.connecting, key);
     }
 
-    /// Flows that wait for an address which the newest snapshot knows to be down ask the next candidate, at no charge; where there
-    /// is none they go on waiting.
-    pub(crate) fn leave_fallen(&mut self) {
-        let waiting = list::keys::<Flow, Abreast>(&mut self.flows, self.connecting);
-        if waiting.is_empty() {
-            return;
-        }
-        let down = down(&self.shared.snapshot.load());
-        for key in waiting {
-            while let Some(side) = self.fallen(key, &down) {
-                if !self.ask_next(key, Ask::Retry) {
-                    break;
-                }
-                let Phase::Connecting(connecting) = &mut self.flows[key as usize].phase else {
-                    break;
-                };
-                let left = connecting.attempts.iter().position(|a| a.side == side);
-                if let Some(index) = left {
-                    let attempt = connecting.attempts.swap_remove(index);
-                    self.drop_attempt(attempt);
-                }
-            }
-        }
-    }
-
-    /// A connect of this flow to an address that is down, where another endpoint is available.
-    fn fallen(&self, key: u32, down: &HashSet<AddressId>) -> Option<Side> {
-        let flow = &self.flows[key as usize];
-        let Phase::Connecting(connecting) = &flow.phase else {
-            return None;
-        };
-        let listener = flow.door.listener();
-        if listener
-            .groups
-            .iter()
-            .all(|g| g.endpoints.available().is_empty())
-        {
-            return None;
-        }
-        let mut attempts = connecting.attempts.iter();
-        let fallen = attempts.find(|attempt| down.contains(&attempt.route.address));
-        fallen.map(|attempt| attempt.side)
-    }
-
     /// Forgets a route that nobody uses.
     pub(crate) fn forget_route(&mut self, route: &Rc<Route>) {
         // The table's reference and the caller's.
@@ -555,38 +302,10 @@ impl Worker {
     }
 }
 
-/// A socket toward the candidate, from the client's own address where that is wanted and works.
-fn from_where(
-    (client, number): (ClientAddr, u64),
-    door: &Door,
-    listener: &ListenerSnapshot,
-    candidate: &Candidate,
-) -> io::Result<TcpStream> {
-    let (to, settings) = (candidate.to.0, &listener.settings);
-    if at(listener, candidate).transparent {
-        match socket::open_as(client.0, to) {
-            Ok(stream) => return Ok(stream),
-            Err((Some(cause), _)) => door.stats.count_address_fallback(cause),
-            Err((None, error)) => return Err(error),
-        }
-    }
-    socket::open(to, settings, number)
-}
-
 fn at<'l>(listener: &'l ListenerSnapshot, candidate: &Candidate) -> &'l AddressSnapshot {
     &listener.groups[candidate.group].endpoints[candidate.endpoint].addresses[candidate.address]
 }
 
 fn address_of(listener: &ListenerSnapshot, candidate: &Candidate) -> AddressId {
     at(listener, candidate).live.id
-}
-
-/// The addresses that a snapshot knows to be down.
-fn down(snapshot: &Snapshot) -> HashSet<AddressId> {
-    let groups = snapshot.listeners.iter().flat_map(|l| &l.groups);
-    let addresses = groups
-        .flat_map(|g| g.endpoints.iter())
-        .flat_map(|e| &e.addresses);
-    let fallen = addresses.filter(|address| address.health == HealthState::Down);
-    fallen.map(|address| address.live.id).collect()
 }

@@ -2,7 +2,7 @@
 
 mod bind;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,13 +21,14 @@ use mio::{Poll, Waker};
 use portolan_config::address::ListenerAddr;
 use portolan_config::explain::Explanation;
 use portolan_config::flow::RecordSink;
-use portolan_config::model::{Limits, PortSteering, Protocol};
+use portolan_config::model::{IoEngine, Limits, PortSteering, Protocol};
 use portolan_config::signal::SignalSink;
 use portolan_config::snapshot::Snapshot;
 use portolan_config::stats::EdgeStats;
 use portolan_config::units::AcceleratorName;
 
 use crate::capacity::effective_max_flows;
+use crate::engine;
 use crate::gate::Gate;
 use crate::handover::{HandedFlow, ListeningSocket};
 use crate::listen::Bound;
@@ -48,6 +49,8 @@ const RETRY_BIND_EVERY: Duration = Duration::from_secs(1);
 pub struct EdgeOptions {
     /// Threads; 0 is one a core.
     pub workers: usize,
+    /// What they receive with.
+    pub io_engine: IoEngine,
     /// Caps.
     pub limits: Limits,
     /// How listeners of very many ports are served.
@@ -134,6 +137,7 @@ impl Edge {
     pub fn start(options: EdgeOptions) -> io::Result<Edge> {
         let EdgeOptions {
             workers,
+            io_engine,
             limits,
             steering,
             signals,
@@ -152,6 +156,7 @@ impl Edge {
             records,
             connections: udp::quic::Connections::default(),
             workers: u32::try_from(count).unwrap_or(u32::MAX),
+            io_engine: engine::choose(io_engine)?,
             awaits_datagrams: inherited.iter().any(|s| s.protocol == Protocol::Udp),
             stopped: AtomicBool::new(false),
         });
@@ -249,7 +254,10 @@ impl Edge {
 
     /// How bytes are relayed.
     pub fn relay_mode(&self) -> &'static str {
-        "copy"
+        match self.shared.io_engine {
+            IoEngine::Epoll => "copy",
+            IoEngine::Auto | IoEngine::IoUring => "io_uring",
+        }
     }
 
     /// Which endpoint a new flow of this client would get; `None` when no listener takes it.

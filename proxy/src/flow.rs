@@ -21,8 +21,8 @@ use portolan_config::units::{AcceleratorName, EndpointId, Region};
 
 use crate::connect::Connecting;
 use crate::list::{Linked, Links, NIL};
+use crate::relay::ring::OnRing;
 use crate::relay::{Pipe, Ready};
-use crate::storm::Ends;
 use crate::wheel::{InSlot, Timed};
 
 /// The socket of a flow that an event is about.
@@ -57,6 +57,11 @@ pub(crate) struct Flow {
     pub(crate) queued: bool,
     /// It is among the flows that wait for their endpoint.
     pub(crate) waits: bool,
+    /// The event loop says when the client takes bytes again.
+    pub(crate) told_of_room: bool,
+    /// Its endpoint's socket holds no small segment back.
+    pub(crate) prompt: bool,
+    pub(crate) on_ring: OnRing,
     pub(crate) endpoint_port: u16,
     pub(crate) slot: u16,
     /// Tick of the last byte.
@@ -173,8 +178,6 @@ pub(crate) struct Route {
     signalled: Cell<Option<(Instant, Discriminant<SignalKind>)>>,
     /// Flows that the kernel was asked about in a tick of `silence`.
     asked: Cell<(u32, u8)>,
-    /// Flows that the endpoint has ended lately.
-    pub(crate) ends: Cell<Ends>,
 }
 
 /// One signal of a kind an address, worker and this long is evidence enough.
@@ -215,7 +218,6 @@ impl Route {
             bytes_out: Cell::new(0),
             signalled: Cell::new(None),
             asked: Cell::new((0, 0)),
-            ends: Cell::default(),
         }
     }
 

@@ -21,6 +21,7 @@ use portolan_config::units::{AcceleratorName, EndpointId, PortRange, PortSet, Re
 use crate::flow::{Abreast, CLIENT, Door, End, Flow, Phase, Route};
 use crate::list::{self, Links};
 use crate::pick::{self, Candidate};
+use crate::relay::ring::OnRing;
 use crate::relay::{Pipe, Ready};
 use crate::wheel::{NO_SLOT, Wheel};
 use crate::worker::Worker;
@@ -100,6 +101,7 @@ pub struct HandedFlow {
 impl Worker {
     /// Gives away every established flow.
     pub(crate) fn export(&mut self) -> Vec<HandedFlow> {
+        self.empty_ring();
         let keys: Vec<u32> = self.flows.iter().map(|(key, _)| key as u32).collect();
         keys.into_iter()
             .filter_map(|key| self.export_one(key))
@@ -108,7 +110,7 @@ impl Worker {
 
     fn export_one(&mut self, key: u32) -> Option<HandedFlow> {
         let flow = &self.flows[key as usize];
-        if !matches!(flow.phase, Phase::Relaying) || flow.endpoint.is_none() {
+        if !matches!(flow.phase, Phase::Relaying) || flow.endpoint.is_none() || flow.on_ring.has() {
             return None;
         }
         self.leave_route(key);
@@ -183,6 +185,9 @@ impl Worker {
             stays: false,
             queued: false,
             waits: false,
+            told_of_room: true,
+            prompt: false,
+            on_ring: OnRing::default(),
             endpoint_port: handed.endpoint_addr.port(),
             slot: NO_SLOT,
             active: self
@@ -222,14 +227,14 @@ impl Worker {
         self.relay(handle, None);
     }
 
-    fn register_both(&mut self, key: u32) -> std::io::Result<()> {
+    pub(crate) fn register_both(&mut self, key: u32) -> std::io::Result<()> {
         let handle = self.handle(key);
         let both = Interest::READABLE | Interest::WRITABLE;
         let flow = &mut self.flows[key as usize];
         let registry = self.poll.registry();
         registry.register(&mut flow.client, handle.token(CLIENT), both)?;
         match &mut flow.endpoint {
-            Some(endpoint) => registry.register(endpoint, handle.token(1), both),
+            Some(endpoint) => registry.register(endpoint, handle.token(flow.endpoint_side), both),
             None => Ok(()),
         }
     }

@@ -6,11 +6,16 @@ mod accept;
 mod account;
 mod capacity;
 mod connect;
+#[cfg(test)]
+mod counted;
 mod doors;
+mod doubt;
 mod edge;
+mod engine;
 mod first_byte;
 mod flow;
 mod gate;
+mod handle;
 mod handover;
 mod list;
 mod listen;
@@ -30,11 +35,13 @@ mod worker;
 /// The table of UDP's flows, for its bench.
 #[doc(hidden)]
 pub mod flow_table {
+    pub use crate::udp::CARRIED_BYTES;
     pub use crate::udp::table::{Declared, Flow, FlowId, Place, Table, Tuple};
 }
 
 pub use capacity::{effective_max_flows, listening_descriptors};
 pub use edge::{BindState, Edge, EdgeOptions};
+pub use engine::can_use_io_uring;
 pub use handover::{HandedFlow, HandedPipe, ListeningSocket};
 pub use ranges::{can_steer, wildcard_fault};
 pub use udp::{HandedConnection, HandedDatagrams, KnownBy};

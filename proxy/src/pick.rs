@@ -1,11 +1,14 @@
 //! Which endpoint a new flow goes to, and where it goes when that one fails: asked once a flow by accept and again by connect.
-//! A function of the listener's snapshot and the flow's hash, and of the flows that capped endpoints have now; nothing else is
-//! looked at, locked or allocated.
+//! A function of the listener's snapshot and the flow's hash, of the flows that capped endpoints have now, and of the doubt that live
+//! flows cast on an endpoint; nothing else is looked at, locked or allocated.
 //!
 //! The way, in the words of Global Accelerator: the nearest group whose **dial** takes the flow; in it an available endpoint
 //! by **weight**. When the group has none, the nearest group that has, whatever its dial (**failover**). When no group has,
 //! the nearest group with an endpoint that may be tried at all (**fail open**), unless the listener's `fail_open` is off.
 //! Fail open is for doubt about health alone: weight 0, a drain and `max_flows` hold even then.
+//!
+//! What live flows doubt ([`portolan_config::doubt`]) is passed over while there is another, in every group, unless clients are to
+//! stay with their endpoints (`SOURCE_IP`): those wait for the decision.
 //!
 //! The hashes are [`portolan_config::selector::hash`]'s, documented in [`portolan_config::selector`]. They make a dial that is raised
 //! from a to b take (b − a) % more and move nothing else; only where it is raised from 0 in the farthest group does that
@@ -108,10 +111,11 @@ pub fn key(listener: &ListenerSnapshot, client: ClientAddr, to: ListenerAddr) ->
 }
 
 /// The addresses that the flow may be connected to, the pick first.
-pub fn candidates(_listener: &ListenerSnapshot, key: FlowKey) -> Candidates {
+pub fn candidates(listener: &ListenerSnapshot, key: FlowKey) -> Candidates {
     Candidates {
         key,
         at: None,
+        avoids: listener.client_affinity == ClientAffinity::None,
         tried: SmallVec::new(),
     }
 }
@@ -123,6 +127,8 @@ pub fn candidates(_listener: &ListenerSnapshot, key: FlowKey) -> Candidates {
 pub struct Candidates {
     key: FlowKey,
     at: Option<At>,
+    /// Passes over what is doubted; not when nothing else is left.
+    avoids: bool,
     tried: SmallVec<[Tried; 3]>,
 }
 
@@ -173,14 +179,9 @@ impl Candidates {
         }
         let found = match self.at {
             None => self.pick(listener),
-            Some(at) if at.left => self
-                .further_groups(listener, at)
-                .or_else(|| self.same_endpoint(listener))
-                .or_else(|| self.in_group(listener, at.group, at.pool, PickReason::Retry)),
             Some(at) => self
-                .same_endpoint(listener)
-                .or_else(|| self.in_group(listener, at.group, at.pool, PickReason::Retry))
-                .or_else(|| self.further_groups(listener, at)),
+                .go_on(listener, at)
+                .or_else(|| self.last_resort(listener, at)),
         }?;
         let Candidate {
             group,
@@ -196,24 +197,43 @@ impl Candidates {
         Some(found)
     }
 
+    fn go_on(&mut self, listener: &ListenerSnapshot, at: At) -> Option<Candidate> {
+        if at.left {
+            self.further_groups(listener, at)
+                .or_else(|| self.same_endpoint(listener))
+                .or_else(|| self.in_group(listener, at.group, at.pool, PickReason::Retry))
+        } else {
+            self.same_endpoint(listener)
+                .or_else(|| self.in_group(listener, at.group, at.pool, PickReason::Retry))
+                .or_else(|| self.further_groups(listener, at))
+        }
+    }
+
+    /// What was passed over for doubt, in the order of a walk that begins anew.
+    fn last_resort(&mut self, listener: &ListenerSnapshot, at: At) -> Option<Candidate> {
+        if !std::mem::replace(&mut self.avoids, false) {
+            return None;
+        }
+        let anew = At {
+            group: at.home,
+            left: at.left && at.group == at.home,
+            ..at
+        };
+        self.at = Some(anew);
+        self.go_on(listener, anew)
+    }
+
     /// The pick of a new flow.
     fn pick(&mut self, listener: &ListenerSnapshot) -> Option<Candidate> {
-        let dialled = dialled_group(listener, self.key).and_then(|group| {
-            let reason = if group == 0 {
-                PickReason::Nearest
-            } else {
-                PickReason::Dial
-            };
-            self.in_group(listener, group, Pool::Available, reason)
+        let available = self.available(listener).or_else(|| {
+            let avoided = std::mem::replace(&mut self.avoids, false);
+            avoided.then(|| self.available(listener)).flatten()
         });
-        let nearest = |pool, reason| {
-            (0..listener.groups.len()).find_map(|g| self.in_group(listener, g, pool, reason))
-        };
-        let available = dialled.or_else(|| nearest(Pool::Available, PickReason::Failover));
         let (found, pool) = match available {
             Some(found) => (found, Pool::Available),
             None if listener.settings.fail_open => {
-                (nearest(Pool::Open, PickReason::FailOpen)?, Pool::Open)
+                let open = self.nearest(listener, Pool::Open, PickReason::FailOpen)?;
+                (open, Pool::Open)
             }
             None => return None,
         };
@@ -224,6 +244,28 @@ impl Candidates {
             left: false,
         });
         Some(found)
+    }
+
+    /// By the dials, else from the nearest group that has any.
+    fn available(&self, listener: &ListenerSnapshot) -> Option<Candidate> {
+        let dialled = dialled_group(listener, self.key).and_then(|group| {
+            let reason = if group == 0 {
+                PickReason::Nearest
+            } else {
+                PickReason::Dial
+            };
+            self.in_group(listener, group, Pool::Available, reason)
+        });
+        dialled.or_else(|| self.nearest(listener, Pool::Available, PickReason::Failover))
+    }
+
+    fn nearest(
+        &self,
+        listener: &ListenerSnapshot,
+        pool: Pool,
+        reason: PickReason,
+    ) -> Option<Candidate> {
+        (0..listener.groups.len()).find_map(|g| self.in_group(listener, g, pool, reason))
     }
 
     /// Has the next candidate come from another group, if there is one: for the last attempt of a flow whose earlier ones
@@ -275,7 +317,8 @@ impl Candidates {
         let usable = |endpoint: usize| {
             // Of a first pick nothing was tried, and what is in a pool has an address.
             let fresh = self.tried.is_empty() || self.is_fresh(listener, group, endpoint);
-            fresh && !snapshot.endpoints[endpoint].is_full()
+            let endpoint = &snapshot.endpoints[endpoint];
+            fresh && !endpoint.is_full() && !(self.avoids && endpoint.is_doubted())
         };
         let hash = hash::in_group(self.key.hash, &snapshot.region);
         let endpoint = snapshot.selector.select(hash, among, usable)?;
@@ -326,7 +369,10 @@ impl Candidates {
                 .into_iter()
                 .chain(second)
                 .chain(fitting)
-                .max_by_key(|c| hash::for_address(self.key.hash, c.to.0.ip())),
+                .max_by_key(|c| {
+                    let doubted = self.avoids && snapshot.addresses[c.address].live.is_doubted();
+                    (!doubted, hash::for_address(self.key.hash, c.to.0.ip()))
+                }),
         }
     }
 }
@@ -357,4 +403,4 @@ fn endpoint_port(group: &GroupSnapshot, endpoint: &EndpointSnapshot, listener_po
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

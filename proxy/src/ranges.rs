@@ -209,7 +209,7 @@ fn lock(lookup: &Mutex<Lookup>) -> MutexGuard<'_, Lookup> {
 }
 
 /// The ports that the system gives to clients which ask for none.
-fn ephemeral_ports() -> PortRange {
+pub(crate) fn ephemeral_ports() -> PortRange {
     let read = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let range = read.ok().and_then(|text| {
         let mut ports = text.split_whitespace().map(str::parse);

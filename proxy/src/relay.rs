@@ -2,17 +2,19 @@
 //! bound it all.
 
 pub(crate) mod pump;
+pub(crate) mod ring;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use mio::Interest;
 use mio::net::TcpStream;
 use portolan_config::clock;
 use portolan_config::flow::EndCause;
 use portolan_config::signal::SignalKind;
 
-use crate::connect::watch_path;
+use crate::connect::{send_at_once, watch_path};
 use crate::flow::{CLIENT, End, Flow, Phase, Side};
 pub(crate) use crate::relay::pump::{Pipe, Ready, Scratch};
 use crate::relay::pump::{Pumped, Way, pump};
@@ -34,14 +36,23 @@ enum Turn {
 impl Worker {
     /// Moves what can be moved. `failed` names a side on which the kernel reported an error.
     pub(crate) fn relay(&mut self, handle: Handle, failed: Option<Side>) {
+        let flow = &self.flows[handle.key as usize];
+        if matches!(flow.phase, Phase::Relaying) && !flow.on_ring.has() {
+            self.moving(handle, |flow, scratch| turn(flow, scratch, failed));
+            if self.flow(handle).is_some() {
+                self.join_ring(handle);
+            }
+        }
+    }
+
+    /// Has something moved, and sees to what that means.
+    fn moving(&mut self, handle: Handle, what: impl FnOnce(&mut Flow, &mut Scratch) -> Turn) {
         let key = handle.key as usize;
         let flow = &mut self.flows[key];
-        if !matches!(flow.phase, Phase::Relaying) {
-            return;
-        }
         let before = (flow.inbound.bytes, flow.outbound.bytes);
         let (reads, went_on) = (flow.outbound.reads, !flow.outbound.eof);
-        let turn = turn(flow, &mut self.scratch, failed);
+        let turn = what(flow, &mut self.scratch);
+        flow.prompt |= flow.writes_on() && flow.endpoint.as_ref().is_some_and(send_at_once);
         let moved = (
             flow.inbound.bytes - before.0,
             flow.outbound.bytes - before.1,
@@ -66,6 +77,10 @@ impl Worker {
         if left {
             self.note_left(handle.key);
         }
+        if let Err(error) = self.await_room(handle) {
+            tracing::error!(%error, "cannot wait for a client to take bytes");
+            return self.end(handle.key, EndCause::Limit);
+        }
         match turn {
             Turn::Goes => self.watch_half_close(handle.key),
             Turn::GoesOnAtOnce => {
@@ -81,6 +96,22 @@ impl Worker {
         }
     }
 
+    /// Sees to it that a client that takes nothing is heard of when it does: few are ever so slow.
+    fn await_room(&mut self, handle: Handle) -> io::Result<()> {
+        let flow = &mut self.flows[handle.key as usize];
+        // On the ring it is off the event loop, and back on it before it waits.
+        if flow.client_ready.writable
+            || flow.on_ring.has()
+            || std::mem::replace(&mut flow.told_of_room, true)
+        {
+            return Ok(());
+        }
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .reregister(&mut flow.client, handle.token(CLIENT), both)
+    }
+
     /// ICMP, which anybody on the path may have sent: suspicion at once, and the flow goes on as if nothing had been said.
     fn endpoint_unreachable(&mut self, handle: Handle) {
         let flow = &mut self.flows[handle.key as usize];
@@ -89,7 +120,7 @@ impl Worker {
         }
         let flow = &self.flows[handle.key as usize];
         if let Some(route) = &flow.route {
-            self.raise(route, flow.endpoint_port, SignalKind::Unreachable);
+            self.raise(route, flow.endpoint_port, SignalKind::Unreachable, flow.id);
         }
     }
 
@@ -107,7 +138,7 @@ impl Worker {
                 _ => None,
             };
             if let Some(kind) = kind {
-                self.raise(route, flow.endpoint_port, kind);
+                self.raise(route, flow.endpoint_port, kind, flow.id);
             }
         }
         // Nothing has passed either way, so another endpoint can serve this flow as if nothing had been.
@@ -143,7 +174,8 @@ impl Worker {
         let flow = &mut self.flows[key as usize];
         let settings = flow.door.settings();
         if !std::mem::replace(&mut flow.stays, true)
-            && let Some(Err(error)) = flow.endpoint.as_ref().map(|e| watch_path(e, &settings))
+            && let (Some(endpoint), Some(route)) = (&flow.endpoint, &flow.route)
+            && let Err(error) = watch_path(endpoint, route.ip, &settings)
         {
             // It was reset a moment ago; the event is on its way.
             tracing::debug!(%error, "an endpoint's socket takes no keepalive");
@@ -159,6 +191,13 @@ impl Worker {
         } else {
             self.wheel.set(&mut self.flows, key, deadline);
         }
+    }
+}
+
+impl Flow {
+    /// Whether its endpoint's socket has been, or will be, written to more than once.
+    fn writes_on(&self) -> bool {
+        !self.prompt && (self.inbound.reads > 1 || self.inbound.is_blocked())
     }
 }
 
@@ -242,21 +281,30 @@ fn inbound(flow: &mut Flow, scratch: &mut Scratch) -> Result<bool, Turn> {
         Pumped::Waiting => Ok(false),
         Pumped::Again => Ok(true),
         Pumped::SourceFailed(_) => Err(Turn::Over(EndCause::ClientRst)),
-        Pumped::SinkFailed(error) => {
-            let Turn::EndpointFailed(error) = endpoint_error(endpoint, sooner(endpoint, error))
-            else {
-                return Err(Turn::Unreachable);
-            };
-            while outbound(flow, scratch)? {}
-            if flow.outbound.is_blocked() {
-                // The endpoint takes nothing more, but the client has yet to take what it had answered.
-                scratch.forget(&mut flow.inbound);
-                (flow.inbound.eof, flow.inbound.shut) = (true, true);
-                return Ok(false);
-            }
-            Err(Turn::EndpointFailed(error))
-        }
+        Pumped::SinkFailed(error) => endpoint_takes_nothing(flow, scratch, error),
     }
+}
+
+/// The endpoint's socket gave an error instead of taking bytes: the client is given what had been answered before.
+fn endpoint_takes_nothing(
+    flow: &mut Flow,
+    scratch: &mut Scratch,
+    error: io::Error,
+) -> Result<bool, Turn> {
+    let Some(endpoint) = &flow.endpoint else {
+        return Ok(false);
+    };
+    let Turn::EndpointFailed(error) = endpoint_error(endpoint, sooner(endpoint, error)) else {
+        return Err(Turn::Unreachable);
+    };
+    while outbound(flow, scratch)? {}
+    if flow.outbound.is_blocked() {
+        // The endpoint takes nothing more, but the client has yet to take what it had answered.
+        scratch.forget(&mut flow.inbound);
+        (flow.inbound.eof, flow.inbound.shut) = (true, true);
+        return Ok(false);
+    }
+    Err(Turn::EndpointFailed(error))
 }
 
 /// From endpoint to client; whether there is more to move at once.

@@ -134,7 +134,7 @@ impl Worker {
             return Look::Waits;
         }
         *asked += 1;
-        let port = flow.endpoint_port;
+        let (port, id) = (flow.endpoint_port, flow.id);
         let Some(state) = tcp_state(flow) else {
             return Look::Waits;
         };
@@ -149,7 +149,7 @@ impl Worker {
             }
             route.ask_no_more(tick);
         } else {
-            self.raise(&route, port, SignalKind::Unacknowledged);
+            self.raise(&route, port, SignalKind::Unacknowledged, id);
         }
         if acknowledged {
             Look::Answered

@@ -6,6 +6,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod udp;
+pub(crate) mod uring;
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -134,6 +135,17 @@ pub(crate) fn empty_error_queue(socket: BorrowedFd<'_>) {
             return;
         }
     }
+}
+
+/// How long the calling thread has been on a CPU (`CLOCK_THREAD_CPUTIME_ID`). A system call.
+pub(crate) fn thread_time() -> Duration {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: `time` is a timespec that is ours to write; all zeroes are one, too.
+    let time = unsafe {
+        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, time.as_mut_ptr());
+        time.assume_init()
+    };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 /// The descriptor limit of this process, soft.

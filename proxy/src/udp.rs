@@ -8,6 +8,7 @@ mod account;
 mod answer;
 mod batch;
 mod bind;
+mod entrance;
 mod handover;
 mod inbound;
 mod open;
@@ -28,14 +29,13 @@ pub(crate) use socket::can_answer;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use pingora_limits::inflight::Guard;
 use portolan_config::clock;
 use portolan_config::flow::{EndCause, PickReason};
@@ -44,12 +44,13 @@ use portolan_config::snapshot::{AddressId, Snapshot};
 use portolan_config::stats::DropCause;
 use slab::Slab;
 
-use crate::doors::{Behind, Whose};
+use crate::doors::Whose;
 use crate::flow::Door;
 use crate::sys::udp::{Sender as Outbox, dropped};
 use crate::worker::{DoorKey, Handle, Shared};
 use answer::Answer;
-use batch::{Batch, Reply, SLOTS};
+use batch::{Batch, Reply};
+use entrance::Entrance;
 use openings::Openings;
 use path::Path;
 use quic::Home;
@@ -59,6 +60,9 @@ use table::{FlowId, Table};
 /// What a flow takes of `[limits] flow_table`: its entry, its part of the index at its emptiest, and the place of its socket.
 pub(crate) const FLOW_BYTES: u64 =
     (Table::<Carried>::BYTES_A_FLOW + size_of::<Option<OwnedFd>>()) as u64;
+
+/// What the table carries of a flow for this layer, for the table's bench.
+pub const CARRIED_BYTES: usize = size_of::<Carried>();
 
 /// How often noted datagrams are moved to the shared counters.
 const SETTLE_EVERY: Duration = Duration::from_millis(200);
@@ -101,20 +105,27 @@ impl Source {
     }
 }
 
+/// The sockets of an address and port. They are closed together: the kernel counts them through to choose one, so that one that closed
+/// before the others would move flows among those.
+pub(crate) type Group = Arc<Sockets>;
+
+/// In the order of the workers.
+pub(crate) type Sockets = [Arc<OwnedFd>];
+
 /// What the UDP side of a worker is told.
 pub(crate) enum Command {
     /// Serve this socket, for this listener or these. Where it takes many ports, answers leave by the raw one.
     Open {
         bind: SocketAddr,
-        /// Which of the sockets of that address.
+        /// All sockets of the bind, in the order of the workers, and which of them is meant.
+        group: Group,
         slot: usize,
-        socket: Arc<OwnedFd>,
         whose: Whose,
         raw: Option<Arc<OwnedFd>>,
     },
     /// New flows of this socket are another listener's from here on. Those on ports that are nobody's any more end.
     Assign { bind: SocketAddr, whose: Whose },
-    /// End this socket's flows and close it.
+    /// Take no new flows by this socket, and close it when its flows are over.
     Close { bind: SocketAddr },
     /// Leave the sockets to a successor: read nothing more, only pass on what endpoints still answer.
     HandOver,
@@ -142,23 +153,6 @@ impl Turn<'_> {
     }
 }
 
-/// One listening socket.
-struct Entrance {
-    bind: SocketAddr,
-    slot: usize,
-    /// The edge has it, too, for a successor.
-    socket: Arc<OwnedFd>,
-    behind: Behind,
-    /// What answers leave by from the many ports that it takes.
-    raw: Option<Arc<OwnedFd>>,
-    /// Answers may leave in trains; not where the device cannot compute their checksums.
-    joins: bool,
-    /// In the queue of those that had more than a turn's share.
-    queued: bool,
-    /// What the kernel had dropped when it was last asked.
-    dropped: u32,
-}
-
 /// What the table carries of a flow for this layer.
 struct Carried {
     path: Rc<Path>,
@@ -166,13 +160,7 @@ struct Carried {
     port: u16,
     attempts: u8,
     reason: PickReason,
-    /// Endpoints that refused this flow since it was last answered.
-    tried: Option<Box<[AddressId]>>,
-    /// Counts the flow for its source; only where such a limit is set.
-    #[expect(dead_code, reason = "counts out when it is dropped")]
-    source: Option<Box<Guard>>,
-    /// The connection that it carries, if it is QUIC's.
-    connection: Option<Box<quic::Id>>,
+    rare: Option<Box<Rare>>,
     id: u64,
     bytes_in: u64,
     bytes_out: u64,
@@ -184,6 +172,43 @@ struct Carried {
     heard: u64,
     /// The last datagram that the endpoint has not answered.
     kept: Kept,
+    /// What its socket had dropped when it was last asked.
+    lost: u32,
+}
+
+/// Behind one pointer: nearly no flow has any of it.
+#[derive(Default)]
+struct Rare {
+    /// Endpoints that refused this flow since it was last answered.
+    tried: Vec<AddressId>,
+    /// Counts the flow for its source; only where such a limit is set.
+    #[expect(dead_code, reason = "counts out when it is dropped")]
+    source: Option<Box<Guard>>,
+    /// The connection that it carries, if it is QUIC's.
+    connection: Option<quic::Id>,
+}
+
+impl Rare {
+    fn of(source: Option<Box<Guard>>, connection: Option<quic::Id>) -> Option<Box<Self>> {
+        let any = source.is_some() || connection.is_some();
+        any.then(|| {
+            Box::new(Self {
+                tried: Vec::new(),
+                source,
+                connection,
+            })
+        })
+    }
+}
+
+impl Carried {
+    fn connection(&self) -> Option<&quic::Id> {
+        self.rare.as_ref()?.connection.as_ref()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
 }
 
 /// Work that goes on in the next turn.
@@ -283,11 +308,11 @@ impl Udp {
         match command {
             Command::Open {
                 bind,
+                group,
                 slot,
-                socket,
                 whose,
                 raw,
-            } => self.open_entrance(turn, (bind, slot), (socket, raw), &whose),
+            } => self.open_entrance(turn, bind, (group, slot), (&whose, raw)),
             Command::Assign { bind, whose } => self.assign_entrance(turn, bind, &whose),
             Command::Close { bind } => self.close_entrances(turn, bind),
             Command::HandOver => self.hand_over(turn),
@@ -297,100 +322,6 @@ impl Udp {
             }
             Command::Adopt(flow) => self.adopt(turn, *flow),
             Command::Go => self.go(turn),
-        }
-    }
-
-    fn open_entrance(
-        &mut self,
-        turn: &mut Turn<'_>,
-        (bind, slot): (SocketAddr, usize),
-        (socket, raw): (Arc<OwnedFd>, Option<Arc<OwnedFd>>),
-        whose: &Whose,
-    ) {
-        let Some(behind) = whose.resolve(&self.doors) else {
-            // The snapshot that this was opened for has been overtaken; its Close follows.
-            return;
-        };
-        if self.replies.capacity() == 0 {
-            self.inbox = Batch::new();
-            self.outbox = Batch::new();
-            self.sender = Outbox::new(SLOTS);
-            self.replies.reserve(SLOTS);
-        }
-        let vacant = self.entrances.vacant_entry();
-        let key = vacant.key();
-        let token = Source::Entrance.token(key as u32);
-        let registered = turn.registry.register(
-            &mut SourceFd(&socket.as_raw_fd()),
-            token,
-            Interest::READABLE,
-        );
-        if let Err(error) = registered {
-            tracing::error!(%bind, %error, "cannot wait for datagrams at this address");
-            return;
-        }
-        vacant.insert(Entrance {
-            bind,
-            slot,
-            socket,
-            behind,
-            raw,
-            joins: true,
-            queued: false,
-            dropped: 0,
-        });
-        self.read_entrance(turn, key);
-    }
-
-    fn assign_entrance(&mut self, turn: &mut Turn<'_>, bind: SocketAddr, whose: &Whose) {
-        let Some(behind) = whose.resolve(&self.doors) else {
-            return;
-        };
-        let here = self.entrances.iter_mut().filter(|(_, e)| e.bind == bind);
-        let mut keys = Vec::new();
-        for (key, entrance) in here {
-            entrance.behind = behind.clone();
-            keys.push(key as u32);
-        }
-        if let Behind::ByPort(doors) = behind {
-            self.end_flows(turn, |flow| {
-                let port = SocketAddr::from(flow.tuple.local).port();
-                keys.contains(&flow.carried.entrance) && doors.find(port).is_none()
-            });
-        }
-    }
-
-    fn end_flows(&mut self, turn: &mut Turn<'_>, which: impl Fn(&table::Flow<Carried>) -> bool) {
-        for id in self.table.ids() {
-            if self.table.get(id).is_some_and(&which) {
-                self.end(turn, id, EndCause::DrainTimeout);
-            }
-        }
-    }
-
-    /// Reads what waits, so that nothing is lost that came before, and ends the flows: there is nothing left to answer from.
-    fn close_entrances(&mut self, turn: &mut Turn<'_>, bind: SocketAddr) {
-        let keys: Vec<usize> = self
-            .entrances
-            .iter()
-            .filter(|(_, entrance)| entrance.bind == bind)
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
-            self.read_entrance(turn, key);
-            self.flush(turn);
-            self.end_flows(turn, |flow| flow.carried.entrance == key as u32);
-            self.count_dropped(key);
-            let entrance = self.entrances.remove(key);
-            leave(turn, &entrance);
-        }
-    }
-
-    fn hand_over(&mut self, turn: &Turn<'_>) {
-        self.closing = true;
-        self.handed = true;
-        for (_, entrance) in &self.entrances {
-            leave(turn, entrance);
         }
     }
 
@@ -429,6 +360,7 @@ impl Udp {
             self.ask_drops_at = turn.now + ASK_DROPS_EVERY;
             let keys: Vec<usize> = self.entrances.iter().map(|(key, _)| key).collect();
             keys.into_iter().for_each(|key| self.count_dropped(key));
+            self.close_left(turn);
         }
     }
 
@@ -459,14 +391,17 @@ impl Udp {
         }
         let (now, connections) = (turn.now, &turn.shared.connections);
         let idle = |carried: &Carried| carried.path.route.door.settings().idle_timeout;
-        let renew = |carried: &Carried| {
-            if let Some(id) = &carried.connection {
-                connections.renew(**id, carried.home(), now);
+        let mut lively = Vec::new();
+        let renew = |id: FlowId, carried: &Carried| {
+            lively.push(id);
+            if let Some(id) = carried.connection() {
+                connections.renew(*id, carried.home(), now);
             }
         };
         for id in self.table.expired(now, idle, renew) {
             self.end(turn, id, EndCause::Idle);
         }
+        lively.into_iter().for_each(|id| self.count_lost(id));
     }
 
     fn note(
@@ -497,18 +432,20 @@ impl Udp {
         }
     }
 
-    fn count_dropped(&mut self, key: usize) {
-        let Some(entrance) = self.entrances.get_mut(key) else {
+    /// Counts what a flow's socket had no room for.
+    fn count_lost(&mut self, id: FlowId) {
+        let (Some(flow), Some(Some(socket))) =
+            (self.table.get_mut(id), self.sockets.get(id as usize))
+        else {
             return;
         };
-        if let Ok(now) = dropped(entrance.socket.as_fd()) {
-            let new = now.wrapping_sub(std::mem::replace(&mut entrance.dropped, now));
-            if new > 0
-                && let Some(door) = entrance.behind.first()
-            {
-                let count = u64::from(new);
-                door.stats.count_dropped(DropCause::ReceiveBuffer, count);
-            }
+        let Ok(now) = dropped(socket.as_fd()) else {
+            return;
+        };
+        let new = now.wrapping_sub(std::mem::replace(&mut flow.carried.lost, now));
+        if new > 0 {
+            let stats = &flow.carried.path.route.door.stats;
+            stats.count_dropped(DropCause::EndpointBuffer, u64::from(new));
         }
     }
 
@@ -521,14 +458,6 @@ impl Udp {
             self.logged = Some(now);
         }
         due
-    }
-}
-
-/// Takes a socket out of the event loop, which closing alone does not do while others hold it.
-fn leave(turn: &Turn<'_>, entrance: &Entrance) {
-    let socket = entrance.socket.as_raw_fd();
-    if let Err(error) = turn.registry.deregister(&mut SourceFd(&socket)) {
-        tracing::debug!(%error, "a listening socket was not registered");
     }
 }
 
@@ -555,6 +484,6 @@ mod tests {
     fn a_flow_takes_some_two_hundred_bytes() {
         // Beside its socket and its part of the index. The README's figure comes from here and from the measured memory.
         let size = size_of::<table::Flow<Carried>>();
-        assert!(size <= 208, "a flow has grown to {size} bytes");
+        assert!(size <= 184, "a flow has grown to {size} bytes");
     }
 }

@@ -9,10 +9,14 @@ use slab::Slab;
 use crate::list::{self, Linked, NIL};
 
 /// A tick: the precision of idle and half-close timeouts.
-pub(crate) const TICK: Duration = Duration::from_millis(128);
+pub(crate) const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+const TICK_MILLIS: u64 = 128;
 
 /// Slots of the wheel. With [`TICK`] one round is 131 s; later deadlines go round more than once.
 const SLOTS: usize = 1024;
+
+/// The tick that a wheel begins with: a flow that comes from another process may have been silent for long, at most 37 hours.
+const FIRST: u32 = 1 << 20;
 
 /// The slot of a flow that is in none.
 pub(crate) const NO_SLOT: u16 = u16::MAX;
@@ -39,7 +43,7 @@ impl Wheel {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             start: now,
-            turned: 0,
+            turned: FIRST,
             heads: vec![NIL; SLOTS].into(),
             count: 0,
         }
@@ -47,8 +51,11 @@ impl Wheel {
 
     /// The tick of `at`.
     pub(crate) fn tick(&self, at: Instant) -> u32 {
-        let ticks = at.saturating_duration_since(self.start).as_millis() / TICK.as_millis();
-        u32::try_from(ticks).unwrap_or(u32::MAX)
+        let since = at.saturating_duration_since(self.start);
+        // Not by `as_millis`, whose 128 bits are a division each: this is asked whenever bytes move.
+        let millis = since.as_secs() * 1000 + u64::from(since.subsec_millis());
+        let ticks = u32::try_from(millis / TICK_MILLIS);
+        ticks.map_or(u32::MAX, |ticks| FIRST.saturating_add(ticks))
     }
 
     /// A duration in ticks, rounded up, at least one.
@@ -80,7 +87,7 @@ impl Wheel {
 
     /// When the wheel must be turned next; `None` while it is empty.
     pub(crate) fn next_turn(&self) -> Option<Instant> {
-        (self.count > 0).then(|| self.start + TICK * (self.turned + 1))
+        (self.count > 0).then(|| self.start + TICK * (self.turned + 1 - FIRST))
     }
 
     /// Turns the wheel up to `now` and returns the flows whose slots came up, taken out of the wheel.
@@ -127,7 +134,7 @@ mod tests {
         let mut wheel = Wheel::new(start);
         let mut slab = Slab::new();
         let key = slab.insert(Element(Links::NONE, NO_SLOT)) as u32;
-        wheel.set(&mut slab, key, 10);
+        wheel.set(&mut slab, key, FIRST + 10);
         assert!(wheel.turn(&mut slab, start + TICK * 9).is_empty());
         assert_eq!(wheel.turn(&mut slab, start + TICK * 10), [key]);
         assert!(wheel.next_turn().is_none());
@@ -139,7 +146,7 @@ mod tests {
         let mut wheel = Wheel::new(start);
         let mut slab = Slab::new();
         let key = slab.insert(Element(Links::NONE, NO_SLOT)) as u32;
-        wheel.set(&mut slab, key, 5000);
+        wheel.set(&mut slab, key, FIRST + 5000);
         assert_eq!(wheel.turn(&mut slab, start + TICK * 1023), [key]);
     }
 
@@ -150,7 +157,7 @@ mod tests {
         let mut slab = Slab::new();
         for deadline in [1, 100, 1000] {
             let key = slab.insert(Element(Links::NONE, NO_SLOT)) as u32;
-            wheel.set(&mut slab, key, deadline);
+            wheel.set(&mut slab, key, FIRST + deadline);
         }
         assert_eq!(wheel.turn(&mut slab, start + TICK * 9000).len(), 3);
     }

@@ -20,20 +20,24 @@ use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
 use portolan_config::flow::{EndCause, RecordSink};
-use portolan_config::model::Protocol;
+use portolan_config::model::{IoEngine, Protocol};
 use portolan_config::signal::{Signal, SignalKind, SignalSink};
 use portolan_config::snapshot::{AddressId, ListenerSnapshot, Snapshot};
 use portolan_config::stats::EdgeStats;
-use portolan_config::units::{AcceleratorName, PortSet};
+use portolan_config::units::{AcceleratorName, PortRange, PortSet};
 use slab::Slab;
 
 use crate::connect::Budget;
 use crate::doors::{Behind, Whose};
-use crate::flow::{CLIENT, Door, Flow, Phase, Route, Side};
+use crate::flow::{CLIENT, Door, Flow, Phase, Route};
 use crate::gate::Gate;
+use crate::handle::GENERATIONS;
+pub(crate) use crate::handle::Handle;
 use crate::handover::HandedFlow;
 use crate::list::NIL;
+use crate::ranges::ephemeral_ports;
 use crate::relay::Scratch;
+use crate::relay::ring::{Requests, Ring};
 use crate::silence::Waiting;
 use crate::strand::Strands;
 use crate::udp::{self, Source, Udp};
@@ -41,6 +45,9 @@ use crate::wheel::Wheel;
 
 /// The token of the wake-up.
 pub(crate) const WAKE: Token = Token(usize::MAX);
+
+/// The token of the ring.
+pub(crate) const RING: Token = Token(usize::MAX - 1);
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
@@ -104,6 +111,8 @@ pub(crate) struct Shared {
     /// Connections of QUIC and where they live.
     pub(crate) connections: udp::quic::Connections,
     pub(crate) workers: u32,
+    /// What workers do their receiving with: never one that is not possible here.
+    pub(crate) io_engine: IoEngine,
     /// A predecessor's flows of UDP are to come, and no datagram is read before.
     pub(crate) awaits_datagrams: bool,
     /// The edge ends.
@@ -138,37 +147,6 @@ pub(crate) enum Timer {
     FirstByte(Handle),
 }
 
-/// A flow's place in the slab and its generation, as they stand in an event's token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Handle {
-    pub(crate) key: u32,
-    pub(crate) generation: u32,
-}
-
-/// Bits of a token that hold the side, and below the generation the key.
-const SIDE_BITS: u32 = 2;
-const KEY_BITS: u32 = 32;
-/// Generations that fit; 0 marks a listening socket's token.
-const GENERATIONS: u32 = (1 << (64 - SIDE_BITS - KEY_BITS)) - 1;
-
-impl Handle {
-    pub(crate) fn token(self, side: Side) -> Token {
-        let packed = (u64::from(self.generation) << (KEY_BITS + SIDE_BITS))
-            | (u64::from(self.key) << SIDE_BITS)
-            | u64::from(side);
-        Token(packed as usize)
-    }
-
-    fn of(token: Token) -> (Self, Side) {
-        let packed = token.0 as u64;
-        let handle = Handle {
-            key: (packed >> SIDE_BITS) as u32,
-            generation: (packed >> (KEY_BITS + SIDE_BITS)) as u32,
-        };
-        (handle, (packed & 3) as Side)
-    }
-}
-
 /// The state of one worker.
 pub(crate) struct Worker {
     pub(crate) poll: Poll,
@@ -192,7 +170,12 @@ pub(crate) struct Worker {
     /// Work left over from this turn.
     pub(crate) again: Vec<Again>,
     pub(crate) accept_paused: bool,
+    /// The ports that the system gives to clients.
+    pub(crate) ephemeral: PortRange,
     pub(crate) next_id: u64,
+    /// Receives by io_uring, where that is used. Away while it is being turned.
+    pub(crate) ring: Option<Box<Ring>>,
+    pub(crate) requests: Requests,
     udp: Udp,
     generation: u32,
     seen_generation: u64,
@@ -235,7 +218,10 @@ impl Worker {
             waiting: Waiting::default(),
             again: Vec::new(),
             accept_paused: false,
+            ephemeral: ephemeral_ports(),
             next_id: first_id(index),
+            ring: None,
+            requests: Requests::default(),
             udp,
             generation: 0,
             seen_generation: 0,
@@ -246,8 +232,15 @@ impl Worker {
     /// Runs until told to end.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
+        self.open_ring();
+        let mut ring_waits = false;
         while !self.ended {
-            if let Err(error) = self.poll.poll(&mut events, Some(self.sleep()))
+            let sleep = if ring_waits {
+                Duration::ZERO
+            } else {
+                self.sleep()
+            };
+            if let Err(error) = self.poll.poll(&mut events, Some(sleep))
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, "the event loop cannot wait; its worker ends");
@@ -255,9 +248,14 @@ impl Worker {
             }
             self.now = Instant::now();
             let mut woken = false;
+            let mut received = ring_waits;
+            if self.ring.is_some() {
+                self.requests.crowd = self.requests.crowd.max(events.iter().count());
+            }
             for event in &events {
                 match event.token() {
                     WAKE => woken = true,
+                    RING => received = true,
                     token => self.on_event(token, event),
                 }
             }
@@ -268,15 +266,20 @@ impl Worker {
             self.fire_timers();
             self.turn_wheel();
             self.with_udp(Udp::finish_turn);
+            self.requests.crowd = 0;
+            ring_waits = (received || !self.requests.is_empty()) && self.turn_ring();
         }
         self.end_all(EndCause::Shutdown);
+        // The kernel holds sockets open as long as something is to be received from them.
+        self.turn_ring();
     }
 
     /// How long nothing can be due.
-    fn sleep(&self) -> Duration {
+    fn sleep(&mut self) -> Duration {
         if !self.again.is_empty() {
             return Duration::ZERO;
         }
+        self.forget_timers();
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let next = [timer, self.wheel.next_turn(), self.udp.due(self.now)];
         let next = next.into_iter().flatten().min();
@@ -306,7 +309,8 @@ impl Worker {
             &mut flow.endpoint_ready
         };
         let failed = event.is_error() || event.is_write_closed();
-        if matches!(flow.phase, Phase::Relaying) && side != CLIENT && side != flow.endpoint_side {
+        let stale = side != CLIENT && side != flow.endpoint_side;
+        if matches!(flow.phase, Phase::Relaying) && (stale || flow.on_ring.has()) {
             return;
         }
         let connecting = matches!(flow.phase, Phase::Connecting(_)) && side != CLIENT;
@@ -390,6 +394,7 @@ impl Worker {
             return;
         }
         self.seen_generation = snapshot.generation;
+        self.ephemeral = ephemeral_ports();
         for door in self.doors.values() {
             door.open.set(false);
         }
@@ -415,6 +420,27 @@ impl Worker {
 
     pub(crate) fn arm(&mut self, at: Instant, timer: Timer) {
         self.timers.push(Reverse((at, timer)));
+    }
+
+    /// Drops the timers of connects that are over, as nearly all are, so that nobody is woken for them.
+    fn forget_timers(&mut self) {
+        while let Some(Reverse((_, timer))) = self.timers.peek().copied() {
+            let over = match timer {
+                Timer::Flow(handle) => self
+                    .flow(handle)
+                    .is_none_or(|flow| matches!(flow.phase, Phase::Relaying)),
+                Timer::FirstByte(handle) => self.flow(handle).is_none(),
+                Timer::Accept
+                | Timer::Strand
+                | Timer::Drain(_)
+                | Timer::Settle
+                | Timer::Waiting => false,
+            };
+            if !over {
+                return;
+            }
+            self.timers.pop();
+        }
     }
 
     fn fire_timers(&mut self) {
@@ -491,8 +517,9 @@ impl Worker {
         }
     }
 
-    /// Tells the health side what a flow met.
-    pub(crate) fn raise(&self, route: &Route, port: u16, kind: SignalKind) {
+    /// Tells the health side what a flow met, and the other flows whether they should go elsewhere until it has asked.
+    pub(crate) fn raise(&self, route: &Route, port: u16, kind: SignalKind, flow: u64) {
+        self.doubt(route, kind, flow);
         if route.may_signal(kind, self.now) {
             self.raise_each(route, port, kind);
         }

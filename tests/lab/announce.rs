@@ -1,57 +1,26 @@
 //! Addresses announced by BGP: they live as long as the process, are left politely, and BIRD is told by a file that it may refuse.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Instant;
 
-use portolan_tests::binary;
-use portolan_tests::client::Caller;
+use portolan_tests::api::{Place, text};
 use portolan_tests::deadline::{PATIENCE, until};
 use portolan_tests::edge::Edge;
+use portolan_tests::lab::anycast::{
+    by_bird, configure_bird, next_hop, served_by, states, until_by,
+};
 use portolan_tests::lab::scene::{self, LINES};
 use portolan_tests::lab::{Lab, VIPS, World};
+use serde_json::{Value, json};
 
 /// A PoP's configuration, with this after it.
 fn configuration(world: &World, pop: &str, announce: &str) -> String {
     format!("{}\n{announce}\n", scene::configuration(world, pop, ""))
 }
 
-/// Where a router sends the first address.
-async fn next_hop(lab: &Lab, router: &str) -> String {
-    let node = lab.node(router);
-    let route = node.output("ip", &["route", "get", "203.0.113.10"]).await;
-    let route = String::from_utf8_lossy(&route.stdout);
-    let mut words = route.split_whitespace();
-    words.find(|word| *word == "dev");
-    words.next().unwrap_or("nowhere").to_owned()
-}
-
-async fn until_by(lab: &Lab, router: &str, pop: &str) {
-    until(&format!("{router} goes by {pop}"), PATIENCE, async || {
-        next_hop(lab, router).await == pop
-    })
-    .await;
-}
-
-async fn states(edge: &Edge) -> Vec<String> {
-    let state = edge.state().await;
-    let prefixes = state["announce"]["prefixes"].as_array();
-    let prefixes = prefixes.map(Vec::as_slice).unwrap_or_default();
-    let word = |p: &serde_json::Value| p["state"].as_str().unwrap_or_default().to_owned();
-    prefixes.iter().map(word).collect()
-}
-
 async fn error(edge: &Edge) -> Option<String> {
     let state = edge.state().await;
     state["announce"]["error"].as_str().map(str::to_owned)
-}
-
-async fn served_by(lab: &Lab, client: &str) -> std::io::Result<String> {
-    let ask = lab.node(client).run(async || {
-        let mut caller = Caller::connect(SocketAddr::new(VIPS[0], LINES)).await?;
-        caller.ask("who").await
-    });
-    ask.await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,19 +52,43 @@ async fn an_address_on_the_process_own_interface_goes_with_the_process() {
     assert!(served_by(&lab, "c-nyc").await.is_ok());
 }
 
-/// README's `bird.conf`, with the addresses of this PoP and this include.
-fn readme_configuration(world: &World, include: &Path) -> String {
-    let readme = std::fs::read_to_string(binary::root().join("README.md")).unwrap();
-    let (_, rest) = readme.split_once("<!-- bird:begin -->").unwrap();
-    let (block, _) = rest.split_once("<!-- bird:end -->").unwrap();
-    let (_, block) = block.split_once("```text\n").unwrap();
-    let (text, _) = block.split_once("```").unwrap();
-    let (us, router) = world.on_the_link("pop-iad", "r-use");
-    text.replace("2001:db8:0:2::2", &us.v6.to_string())
-        .replace("2001:db8:0:2::1", &router.v6.to_string())
-        .replace("192.0.2.2", &us.v4.to_string())
-        .replace("192.0.2.1 ", &format!("{} ", router.v4))
-        .replace("/etc/bird/portolan.conf", &include.display().to_string())
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_goes_on_with_the_interface_and_takes_off_what_its_file_lacks() {
+    let world = World::atlantic().without_vips();
+    let Some(lab) = Lab::start(world.clone()).await else {
+        return;
+    };
+    let _endpoints = scene::serve_everywhere(&lab).await;
+    let announce = "[announce]\nmode = [\"interface\"]\ndrain = \"0s\"\nself_check = \"200ms\"";
+    let toml = configuration(&world, "pop-iad", announce);
+    let edge = scene::pop(&lab, "pop-iad", &toml).await;
+    let pop = lab.node("pop-iad");
+    let stands = async |vip: usize| {
+        let shown = pop.ip(&["addr", "show", "dev", "vip0"]).await;
+        shown.contains(&format!(" {}/", VIPS[vip]))
+    };
+    until("both addresses stand", PATIENCE, async || {
+        stands(0).await && stands(1).await
+    })
+    .await;
+    until_by(&lab, "r-use", "pop-iad").await;
+
+    let less = toml.replace(&format!(", \"{}\"", VIPS[1]), "");
+    assert_ne!(less, toml);
+    let successor = edge.successor_on(&less).await;
+    until("the successor serves", PATIENCE, async || {
+        assert_eq!(next_hop(&lab, "r-use").await, "pop-iad");
+        successor.output().contains(" serving pop=")
+    })
+    .await;
+    until("what its file lacks is gone", PATIENCE, async || {
+        assert_eq!(next_hop(&lab, "r-use").await, "pop-iad");
+        !stands(1).await
+    })
+    .await;
+    assert!(stands(0).await);
+    let served = served_by(&lab, "c-nyc").await.unwrap();
+    assert!(served.starts_with("us-east-1-"), "{served}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,30 +98,14 @@ async fn readmes_bird_announces_leaves_politely_and_may_refuse() {
         return;
     };
     let _endpoints = scene::serve_everywhere(&lab).await;
-    let (socket, include) = {
-        let bird = lab.bird("pop-iad");
-        (bird.socket(), bird.include())
-    };
-    let announce = format!(
-        "[announce]\nmode = [\"interface\", \"bird\"]\nbird_socket = \"{}\"\nbird_include = \"{}\"\nasn = 65100\ndrain = \"3s\"\nself_check = \"200ms\"",
-        socket.display(),
-        include.display()
-    );
+    let (announce, include) = by_bird(&mut lab, "pop-iad", "drain = \"3s\"");
     let edge = scene::pop(
         &lab,
         "pop-iad",
         &configuration(&world, "pop-iad", &announce),
     )
     .await;
-    until("the include is there", PATIENCE, async || {
-        std::fs::read_to_string(&include).is_ok_and(|text| text.contains("203.0.113.10/32"))
-    })
-    .await;
-    let own = include.with_file_name("bird.conf");
-    let whole = readme_configuration(&world, &include);
-    std::fs::write(&own, &whole).unwrap();
-    let reply = lab.bird("pop-iad").ask("configure");
-    assert!(reply.contains("0003") || reply.contains("0004"), "{reply}");
+    let (own, whole) = configure_bird(&mut lab, "pop-iad", "r-use", &include).await;
     until_by(&lab, "r-use", "pop-iad").await;
     until("all is announced", PATIENCE, async || {
         states(&edge).await == ["announced", "announced"]
@@ -176,4 +153,82 @@ async fn readmes_bird_announces_leaves_politely_and_may_refuse() {
     })
     .await;
     assert_eq!(error(&edge).await, None);
+}
+
+/// Asks the API of `pop-iad`.
+async fn ok(lab: &Lab, operation: &'static str, input: Value) -> Value {
+    let api = Place {
+        listen: SocketAddr::from(([127, 0, 0, 1], 9980)),
+        pool: String::new(),
+    };
+    let node = lab.node("pop-iad");
+    node.run(async move || api.ok(operation, input).await).await
+}
+
+async fn until_range_is(lab: &Lab, state: &str) {
+    until(&format!("the range is {state}"), PATIENCE, async || {
+        let ranges = ok(lab, "ListByoipCidrs", json!({})).await;
+        ranges["ByoipCidrs"][0]["State"] == state
+    })
+    .await;
+}
+
+/// An accelerator of the API at the first address, with an endpoint in `us-east-1`.
+async fn accelerator_in_range(lab: &Lab) {
+    let made =
+        json!({ "Name": "shop", "IpAddresses": [VIPS[0].to_string()], "IdempotencyToken": "t" });
+    let made = ok(lab, "CreateAccelerator", made).await;
+    let listener = json!({ "AcceleratorArn": made["Accelerator"]["AcceleratorArn"], "Protocol": "TCP",
+        "PortRanges": [{ "FromPort": LINES, "ToPort": LINES }], "IdempotencyToken": "t" });
+    let made = ok(lab, "CreateListener", listener).await;
+    let endpoint = SocketAddr::new(lab.node("us-east-1").endpoint(1).v4.into(), LINES).to_string();
+    let group = json!({ "ListenerArn": made["Listener"]["ListenerArn"], "EndpointGroupRegion": "us-east-1",
+        "EndpointConfigurations": [{ "EndpointId": endpoint }], "IdempotencyToken": "t" });
+    let made = ok(lab, "CreateEndpointGroup", group).await;
+    let group = text(&made["EndpointGroup"]["EndpointGroupArn"]);
+    until("its endpoint is up", PATIENCE, async || {
+        let shown = json!({ "EndpointGroupArn": group });
+        let shown = ok(lab, "DescribeEndpointGroup", shown).await;
+        shown["EndpointGroup"]["EndpointDescriptions"][0]["HealthState"] == "HEALTHY"
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_is_announced_while_the_api_advertises_it_and_its_addresses_serve() {
+    let world = World::atlantic().without_vips();
+    let Some(mut lab) = Lab::start(world.clone()).await else {
+        return;
+    };
+    let _endpoints = scene::serve_everywhere(&lab).await;
+    let (announce, include) = by_bird(&mut lab, "pop-iad", "drain = \"1s\"");
+    let toml = format!("[pop]\nname = \"pop-iad\"\n[api]\n{announce}\n");
+    let edge = scene::pop(&lab, "pop-iad", &toml).await;
+    configure_bird(&mut lab, "pop-iad", "r-use", &include).await;
+    let range = json!({ "Cidr": "203.0.113.0/24" });
+    let brought = json!({ "Cidr": "203.0.113.0/24", "CidrAuthorizationContext": { "Message": "m", "Signature": "s" } });
+    ok(&lab, "ProvisionByoipCidr", brought).await;
+    accelerator_in_range(&lab).await;
+    until_range_is(&lab, "READY").await;
+    assert_eq!(next_hop(&lab, "r-use").await, "nowhere");
+    assert!(states(&edge).await.is_empty(), "{}", edge.state().await);
+
+    let answer = ok(&lab, "AdvertiseByoipCidr", range.clone()).await;
+    assert_eq!(answer["ByoipCidr"]["State"], "PENDING_ADVERTISING");
+    until_range_is(&lab, "ADVERTISING").await;
+    until_by(&lab, "r-use", "pop-iad").await;
+    let route = lab.ask_bird("r-use", "show route for 203.0.113.10");
+    let route = route.expect("BIRD answers");
+    assert!(route.contains("203.0.113.0/24"), "{route}");
+    let served = served_by(&lab, "c-nyc").await.unwrap();
+    assert!(served.starts_with("us-east-1-"), "{served}");
+
+    let answer = ok(&lab, "WithdrawByoipCidr", range).await;
+    assert_eq!(answer["ByoipCidr"]["State"], "PENDING_WITHDRAWING");
+    until_range_is(&lab, "READY").await;
+    until("the router has left it", PATIENCE, async || {
+        next_hop(&lab, "r-use").await == "nowhere"
+    })
+    .await;
+    assert!(states(&edge).await.is_empty(), "{}", edge.state().await);
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
 
 mod announce;
+mod announcer;
 mod failover;
 mod routing;
 mod transparent;

@@ -1,13 +1,12 @@
 //! PoPs choose regions by the distance that they measure, follow it when it changes, and do not flap.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use portolan_tests::client::Caller;
 use portolan_tests::deadline::{PATIENCE, throughout, until};
 use portolan_tests::edge::Edge;
-use portolan_tests::lab::scene::{self, LINES};
-use portolan_tests::lab::{Lab, Role, VIPS, World};
+use portolan_tests::lab::anycast::served_by;
+use portolan_tests::lab::scene;
+use portolan_tests::lab::{Lab, Role, World};
 use serde_json::Value;
 
 /// Asks often, so that a smoothed round trip follows within seconds.
@@ -32,14 +31,6 @@ fn regions(order: &[(String, f64)]) -> Vec<&str> {
 }
 
 /// Which endpoint a new connection of this client gets.
-async fn served_by(lab: &Lab, client: &str) -> String {
-    let answer = lab.node(client).run(async || {
-        let mut caller = Caller::connect(SocketAddr::new(VIPS[0], LINES)).await?;
-        caller.ask("who").await
-    });
-    answer.await.unwrap()
-}
-
 async fn transitions(edge: &Edge) -> f64 {
     edge.metrics().await.sum("endpoint_transitions_total", &[])
 }
@@ -72,8 +63,18 @@ async fn every_pop_has_its_own_order_and_a_longer_way_round_a_cut_changes_nothin
             "{region}: {measured} ms, {by_map} ms by the map"
         );
     }
-    assert!(served_by(&lab, "c-nyc").await.starts_with("us-east-1-"));
-    assert!(served_by(&lab, "c-ber").await.starts_with("eu-west-1-"));
+    assert!(
+        served_by(&lab, "c-nyc")
+            .await
+            .unwrap()
+            .starts_with("us-east-1-")
+    );
+    assert!(
+        served_by(&lab, "c-ber")
+            .await
+            .unwrap()
+            .starts_with("eu-west-1-")
+    );
 
     // The backbone to eu-west-1 is cut: 75 ms over the Internet instead of 68.
     let before = transitions(iad).await;
@@ -92,7 +93,12 @@ async fn every_pop_has_its_own_order_and_a_longer_way_round_a_cut_changes_nothin
     })
     .await;
     assert_eq!(transitions(iad).await, before, "nobody's health changed");
-    assert!(served_by(&lab, "c-nyc").await.starts_with("us-east-1-"));
+    assert!(
+        served_by(&lab, "c-nyc")
+            .await
+            .unwrap()
+            .starts_with("us-east-1-")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +110,12 @@ async fn a_region_that_becomes_farther_for_good_changes_the_order_once() {
     let _endpoints = scene::serve_everywhere(&lab).await;
     let edge = scene::pop(&lab, "pop", &scene::configuration(&world, "pop", OFTEN)).await;
     assert_eq!(regions(&order(&edge).await), ["near", "middle", "far"]);
-    assert!(served_by(&lab, "client").await.starts_with("near-"));
+    assert!(
+        served_by(&lab, "client")
+            .await
+            .unwrap()
+            .starts_with("near-")
+    );
     let before = transitions(&edge).await;
 
     // A short detour is ridden out.
@@ -131,7 +142,12 @@ async fn a_region_that_becomes_farther_for_good_changes_the_order_once() {
     })
     .await;
     assert_eq!(regions(&seen[1]), ["middle", "near", "far"], "{seen:?}");
-    assert!(served_by(&lab, "client").await.starts_with("middle-"));
+    assert!(
+        served_by(&lab, "client")
+            .await
+            .unwrap()
+            .starts_with("middle-")
+    );
     throughout("that stays", Duration::from_secs(2), async || {
         regions(&order(&edge).await) == ["middle", "near", "far"]
     })

@@ -2,33 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use portolan_tests::binary;
 use portolan_tests::deadline::{PATIENCE, eventually, until};
 use portolan_tests::edge::Edge;
+use portolan_tests::lab::anycast::{commands, obey};
 use portolan_tests::lab::{Lab, Node, VIPS, World};
+use portolan_tests::peer::{is_installed, skip};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Where endpoints tell whom they see.
 const PORT: u16 = 9100;
-
-/// The commands of README's `n`th block about clients' own addresses.
-fn commands(n: usize) -> Vec<String> {
-    let readme = std::fs::read_to_string(binary::root().join("README.md")).unwrap();
-    let (_, section) = readme.split_once("## Clients' own addresses").unwrap();
-    let block = section.split("```sh\n").nth(n).unwrap();
-    let (block, _) = block.split_once("```").unwrap();
-    block.lines().map(str::to_owned).collect()
-}
-
-async fn obey(node: &Node, commands: Vec<String>) {
-    for command in commands {
-        let output = node.output("sh", &["-c", &command]).await;
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {error}");
-    }
-}
 
 /// Answers every connection with the address that it came from.
 async fn tell_whom(region: &Node) {
@@ -140,7 +124,7 @@ async fn endpoints_see_their_clients_once_answers_come_back_and_the_pop_until_th
     assert!((refused - 4.0).abs() < 0.1, "{refused}");
 
     let named = |block, from, to| {
-        let lines = commands(block).into_iter();
+        let lines = commands("## Clients' own addresses", block).into_iter();
         lines.map(|line| line.replace(from, to)).collect()
     };
     obey(pop, named(1, "backbone0", "near")).await;
@@ -166,4 +150,48 @@ async fn endpoints_see_their_clients_once_answers_come_back_and_the_pop_until_th
     eventually("the loss is seen", PATIENCE, async || reason(&edge).await).await;
     let (seen, own, _stream) = ask(client, vips[0], 0).await;
     assert_ne!(seen, own.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cap_net_raw_alone_is_enough_and_without_it_that_is_told() {
+    if !is_installed("setpriv") {
+        return skip("setpriv is not installed");
+    }
+    let Some(lab) = Lab::start(World::star(&[("near", "1ms")])).await else {
+        return;
+    };
+    let (pop, near, client) = (lab.node("pop"), lab.node("near"), lab.node("client"));
+    tell_whom(near).await;
+    for (place, block, from, to) in [(pop, 1, "backbone0", "near"), (near, 2, "pop0", "pop")] {
+        let lines = commands("## Clients' own addresses", block).into_iter();
+        obey(place, lines.map(|line| line.replace(from, to)).collect()).await;
+    }
+    let at = SocketAddr::new(VIPS[0], 9000);
+    let with = |right| {
+        Edge::with(&configuration(near))
+            .at(pop)
+            .with_no_right_but(right)
+    };
+    {
+        let edge = with("").ready().await;
+        until("the self-test says why", PATIENCE, async || {
+            let why = reason(&edge).await;
+            why.is_some_and(|why| why.contains("lacks CAP_NET_RAW"))
+        })
+        .await;
+        let (seen, own, _stream) = ask(client, at, 0).await;
+        assert_ne!(seen, own.to_string(), "the edge's own address");
+    }
+    let mut edge = with("net_raw").ready().await;
+    let status = format!("/proc/{}/status", edge.process().pid());
+    let status = std::fs::read_to_string(status).unwrap();
+    // capabilities(7): CAP_NET_RAW is 13.
+    for line in ["Uid:\t65534\t65534", "CapEff:\t0000000000002000"] {
+        assert!(status.contains(line), "{status}");
+    }
+    until("the client's own address is seen", PATIENCE, async || {
+        let (seen, own, _stream) = ask(client, at, 0).await;
+        seen == own.to_string()
+    })
+    .await;
 }

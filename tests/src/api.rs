@@ -1,4 +1,4 @@
-//! An edge with the Global-Accelerator-compatible API, and AWS's own clients that `tests/aws-clients.sh` installs.
+//! An edge with the Global-Accelerator-compatible API, and AWS's own clients that `tests/python.sh` installs.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -164,7 +164,7 @@ pub fn client(program: &str) -> Option<PathBuf> {
     if folder.join(".installed").exists() && found.exists() {
         return Some(found);
     }
-    peer::skip("AWS's clients are not installed: run tests/aws-clients.sh");
+    peer::skip("AWS's clients are not installed: run tests/python.sh aws-clients");
     None
 }
 

@@ -5,21 +5,17 @@
 mod answers;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use crate::edge::{Edge, Start};
-use crate::place;
+use crate::fake::Fake;
 
 /// The account that everything belongs to, unless a test says otherwise.
 pub const ACCOUNT: &str = "123456789012";
@@ -120,8 +116,12 @@ pub struct World {
     pub external_id: String,
     /// Items of a page of Global Accelerator.
     pub page: usize,
+    /// Addresses of running instances by id.
+    pub instances: BTreeMap<String, IpAddr>,
     /// What goes wrong with the services that hold data.
     pub fault: Fault,
+    /// It goes wrong with operations whose names begin so, and with no others.
+    pub fault_of: &'static str,
     /// What goes wrong with GetCallerIdentity.
     pub identity_fault: Fault,
     /// Operations that were asked for, in turn.
@@ -139,11 +139,7 @@ pub fn balancer_arn_of(account: &str, region: &str, name: &str) -> String {
 }
 
 /// A running AWS; it ends with its owner.
-pub struct Aws {
-    at: SocketAddr,
-    world: Arc<Mutex<World>>,
-    serving: JoinHandle<()>,
-}
+pub struct Aws(Fake<World>);
 
 impl Aws {
     /// Starts one with these accelerators.
@@ -151,37 +147,35 @@ impl Aws {
     /// # Panics
     /// When its address cannot be had.
     pub async fn start(accelerators: Vec<Accelerator>) -> Aws {
-        let at = place::fresh();
-        let listener = TcpListener::bind(at)
-            .await
-            .expect("a fresh address is free");
-        let world = Arc::new(Mutex::new(World {
+        let world = World {
             account: ACCOUNT.to_owned(),
             accelerators,
             balancers: BTreeMap::new(),
             external_id: String::new(),
             page: 2,
+            instances: BTreeMap::new(),
             fault: Fault::None,
+            fault_of: "",
             identity_fault: Fault::None,
             calls: Vec::new(),
-        }));
-        let serving = tokio::spawn(serve(listener, Arc::clone(&world)));
-        Aws { at, world, serving }
+        };
+        Aws(Fake::start(world, answer).await)
     }
 
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.at)
+        self.0.url()
     }
 
     /// What there is, to look at and to change.
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.world()
     }
 
     /// What goes wrong from here on.
     pub fn fail(&self, fault: Fault) {
         let mut world = self.world();
+        world.fault_of = "";
         world.fault = if fault == Fault::WrongAccount {
             Fault::None
         } else {
@@ -194,6 +188,12 @@ impl Aws {
         };
     }
 
+    /// The same, with operations alone whose names begin so.
+    pub fn fail_of(&self, operations: &'static str, fault: Fault) {
+        self.fail(fault);
+        self.world().fault_of = operations;
+    }
+
     /// The file's `[aws]`, read every second; `more` goes into it.
     pub fn toml(&self, more: &str) -> String {
         format!(
@@ -204,13 +204,7 @@ impl Aws {
 
     /// Takes it off the network.
     pub fn vanish(&self) {
-        self.serving.abort();
-    }
-}
-
-impl Drop for Aws {
-    fn drop(&mut self) {
-        self.serving.abort();
+        self.0.vanish();
     }
 }
 
@@ -237,20 +231,6 @@ pub fn credentials() -> [(&'static str, &'static str); 5] {
     ]
 }
 
-async fn serve(listener: TcpListener, world: Arc<Mutex<World>>) {
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let world = Arc::clone(&world);
-        connections.spawn(async move {
-            let answer = service_fn(move |request| answer(request, Arc::clone(&world)));
-            // What ends a connection early is the client's affair.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), answer)
-                .await;
-        });
-    }
-}
-
 /// Whose signature it is: an account's whose role was assumed, or `None`, the own one's. Nothing without a signature.
 fn signer(authorization: &str) -> Option<Option<String>> {
     let (_, credential) = authorization.split_once("Credential=")?;
@@ -261,7 +241,7 @@ fn signer(authorization: &str) -> Option<Option<String>> {
 async fn answer(
     request: Request<Incoming>,
     world: Arc<Mutex<World>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> io::Result<Response<Full<Bytes>>> {
     let target = request
         .headers()
         .get("x-amz-target")
@@ -281,8 +261,10 @@ async fn answer(
         world.calls.push(operation.clone());
         if operation == "GetCallerIdentity" {
             world.identity_fault
-        } else {
+        } else if operation.starts_with(world.fault_of) {
             world.fault
+        } else {
+            Fault::None
         }
     };
     if fault == Fault::Hang {

@@ -36,10 +36,13 @@ impl Caller {
 
     /// Says a line and gives the answer.
     pub async fn ask(&mut self, line: &str) -> io::Result<String> {
-        self.stream
-            .write_all(format!("{line}\n").as_bytes())
-            .await?;
+        self.say(line).await?;
         self.listen().await
+    }
+
+    /// Says a line.
+    pub async fn say(&mut self, line: &str) -> io::Result<()> {
+        self.stream.write_all(format!("{line}\n").as_bytes()).await
     }
 
     /// Waits for a line. The end of the stream is an error.

@@ -32,6 +32,7 @@ pub struct Start {
     descriptors: Option<u32>,
     environment: Vec<(String, String)>,
     node: Option<Node>,
+    rights: Option<&'static str>,
 }
 
 impl Edge {
@@ -48,6 +49,7 @@ impl Edge {
             descriptors: None,
             environment: Vec::new(),
             node: None,
+            rights: None,
         }
     }
 
@@ -59,6 +61,13 @@ impl Edge {
     /// Sends it a signal, by its name without `SIG`.
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
+    }
+
+    /// Stops it while `speak` speaks, so that all of that waits in one queue.
+    pub async fn in_one_go(&self, speak: impl AsyncFnOnce()) {
+        self.signal("STOP");
+        speak().await;
+        self.signal("CONT");
     }
 
     /// Where its admin server is.
@@ -254,6 +263,22 @@ impl Edge {
         Process::spawn(NAME, &mut command)
     }
 
+    /// The same with another file, which this edge does not watch. At a place of a lab, too.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub async fn successor_on(&self, toml: &str) -> Process {
+        const FILE: &str = "another.toml";
+        let directory = self.directory.path();
+        std::fs::write(directory.join(FILE), complete(toml, self.admin))
+            .expect("the directory is writable");
+        let mut command = program(self.node.as_ref(), None);
+        command.args(["run", "--upgrade", "--config", FILE]);
+        without_settings(&mut command);
+        command.current_dir(directory);
+        spawn(command, self.node.as_ref()).await
+    }
+
     /// Upgrades: another process is this edge from here on. Gives the one before, which goes on for as long as it has flows.
     ///
     /// # Panics
@@ -315,6 +340,12 @@ impl Start {
         self
     }
 
+    /// As another user than root, with this capability alone (capabilities(7), lower case and without `cap_`), or with none.
+    pub fn with_no_right_but(mut self, capability: &'static str) -> Start {
+        self.rights = Some(capability);
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn ready(self) -> Edge {
         let mut edge = self.begin().await;
@@ -349,15 +380,19 @@ impl Start {
             descriptors,
             environment,
             node,
+            rights,
             ..
         } = self;
-        let command = run(
+        let mut command = run(
             directory.path(),
             descriptors,
             &[],
             &environment,
             node.as_ref(),
         );
+        if let Some(right) = rights {
+            command = restricted(&command, right, directory.path());
+        }
         let finish = move |process| Edge {
             process,
             admin,
@@ -391,6 +426,38 @@ fn program(node: Option<&Node>, descriptors: Option<u32>) -> Command {
     }
 }
 
+/// Nobody's user id.
+const NOBODY: u32 = 65_534;
+
+/// The same command for a user who has one right or none. Program and folder are root's, where nobody may look: the one is opened before the
+/// rights are given up, the other is given away.
+fn restricted(command: &Command, right: &str, directory: &Path) -> Command {
+    for path in [directory.to_owned(), directory.join("portolan.toml")] {
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("we are root");
+    }
+    let caps = match right {
+        "" => "-all".to_owned(),
+        right => format!("-all,+{right}"),
+    };
+    let script = format!(
+        "exec 9<\"$0\"; exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups --inh-caps={caps} --ambient-caps={caps} --bounding-set={caps} -- /proc/self/fd/9 \"$@\""
+    );
+    let mut restricted = match command.get_program() == "setpriv" {
+        true => node::command("sh"),
+        false => Command::new("sh"),
+    };
+    restricted.args(["-c", &script]).arg(binary::portolan());
+    let ours = command.get_args().skip_while(|word| *word != "run");
+    restricted.args(ours).current_dir(directory);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => restricted.env(name, value),
+            None => restricted.env_remove(name),
+        };
+    }
+    restricted
+}
+
 async fn spawn(mut command: Command, node: Option<&Node>) -> Process {
     match node {
         None => Process::spawn(NAME, &mut command),
@@ -410,7 +477,13 @@ fn run(
         .args(["run", "--config", "portolan.toml"])
         .args(more)
         .current_dir(directory);
-    // An operator's shell must not change what is tested.
+    without_settings(&mut command);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// An operator's shell must not change what is tested.
+fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PORTOLAN_")
             || name == "RUST_LOG"
@@ -419,8 +492,6 @@ fn run(
             command.env_remove(name);
         }
     }
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
-    command
 }
 
 /// The sections that every test wants, unless it brings its own.
@@ -435,7 +506,13 @@ fn complete(toml: &str, admin: SocketAddr) -> String {
             out += &format!("{section}\n{lines}\n");
         }
     }
-    out + toml
+    out += toml;
+    // A whole suite with another engine.
+    if let Ok(engine) = std::env::var("PORTOLAN_TESTS_IO_ENGINE") {
+        let line = format!("[pop]\nio_engine = \"{engine}\"\n");
+        out = out.replacen("[pop]\n", &line, 1);
+    }
+    out
 }
 
 /// The items of an array's items: `each(accelerators, "listeners")` are all listeners.

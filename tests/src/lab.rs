@@ -9,12 +9,14 @@
 //! let edge = Edge::with(&toml).at(lab.node("pop-iad")).ready().await;
 //! ```
 
+pub mod anycast;
 pub mod bird;
 mod directory;
 pub mod node;
 mod routes;
 pub mod scene;
 mod sys;
+pub mod unreachable;
 mod wan;
 mod world;
 

@@ -12,6 +12,7 @@ pub mod deadline;
 pub mod dns;
 pub mod edge;
 pub mod endpoint;
+mod fake;
 pub mod http;
 pub mod lab;
 pub mod load;

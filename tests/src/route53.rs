@@ -6,20 +6,15 @@ mod rules;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-use crate::place;
+use crate::fake::{self, Fake};
 
 pub use self::wire::{Change, CheckConfig, Set};
 
@@ -159,11 +154,7 @@ impl World {
 }
 
 /// A running Route 53; it ends with its owner.
-pub struct Route53 {
-    at: SocketAddr,
-    world: Arc<Mutex<World>>,
-    serving: JoinHandle<()>,
-}
+pub struct Route53(Fake<World>);
 
 impl Route53 {
     /// Starts one with an empty zone `example.com`.
@@ -171,29 +162,23 @@ impl Route53 {
     /// # Panics
     /// When its address cannot be had.
     pub async fn start() -> Route53 {
-        let at = place::fresh();
-        let listener = TcpListener::bind(at)
-            .await
-            .expect("a fresh address is free");
         let mut world = World {
             pending_for: 1,
             most_sets: 10_000,
             ..World::default()
         };
         world.zones.insert(ZONE.to_owned(), Zone::new(NAME));
-        let world = Arc::new(Mutex::new(world));
-        let serving = tokio::spawn(serve(listener, Arc::clone(&world)));
-        Route53 { at, world, serving }
+        Route53(Fake::start(world, answer).await)
     }
 
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.at)
+        self.0.url()
     }
 
     /// What there is, to look at and to change.
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.world()
     }
 
     /// The file's `[aws]`, for the endpoint alone.
@@ -202,26 +187,6 @@ impl Route53 {
             "[aws]\nimport = false\nendpoint_url = \"{}\"\ncalls_per_second = 500\nburst = 500\n",
             self.url()
         )
-    }
-}
-
-impl Drop for Route53 {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
-async fn serve(listener: TcpListener, world: Arc<Mutex<World>>) {
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let world = Arc::clone(&world);
-        connections.spawn(async move {
-            let answer = service_fn(move |request| answer(request, Arc::clone(&world)));
-            // What ends a connection early is the client's affair.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), answer)
-                .await;
-        });
     }
 }
 
@@ -238,13 +203,13 @@ pub(crate) enum Said {
 async fn answer(
     request: Request<Incoming>,
     world: Arc<Mutex<World>>,
-) -> Result<Response<Full<Bytes>>, std::io::Error> {
+) -> io::Result<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
     let is_signed = parts.headers.contains_key("authorization");
     let body = body.collect().await.map(|body| body.to_bytes());
     let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
     let path = parts.uri.path().trim_end_matches('/').to_owned();
-    let query = query(parts.uri.query().unwrap_or_default());
+    let query = fake::pairs(parts.uri.query().unwrap_or_default()).collect();
     let said = {
         let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_signed {
@@ -260,45 +225,19 @@ async fn answer(
         }
     };
     match said {
-        Said::Body(status, body) => {
-            Ok(respond(status, body).unwrap_or_else(|never| match never {}))
-        }
-        Said::Lost => Err(std::io::Error::other("the answer is lost")),
+        Said::Body(status, body) => Ok(respond(status, body)),
+        Said::Lost => Err(io::Error::other("the answer is lost")),
         Said::Silence => std::future::pending().await,
     }
 }
 
-fn respond(status: u16, body: String) -> Result<Response<Full<Bytes>>, Infallible> {
+fn respond(status: u16, body: String) -> Response<Full<Bytes>> {
     let response = Response::builder()
         .status(status)
         .header("content-type", "text/xml")
         .header("x-amzn-requestid", "fake")
         .body(Full::new(Bytes::from(body)));
-    Ok(response.expect("the parts are valid"))
-}
-
-fn query(text: &str) -> HashMap<String, String> {
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs
-        .map(|(key, value)| (key.to_owned(), decode(value)))
-        .collect()
-}
-
-fn decode(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'%' => {
-                let hex: Vec<u8> = bytes.by_ref().take(2).collect();
-                let hex = String::from_utf8_lossy(&hex).into_owned();
-                out.push(u8::from_str_radix(&hex, 16).unwrap_or(b'?'));
-            }
-            b'+' => out.push(b' '),
-            other => out.push(other),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    response.expect("the parts are valid")
 }
 
 fn route(

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use crate::datagram;
 use crate::endpoint::Endpoint;
 
 /// A check that decides fast, for tests that are about what follows from it.
@@ -30,6 +31,11 @@ impl Group {
     pub fn with(mut self, line: impl Into<String>) -> Group {
         self.lines.push(line.into());
         self
+    }
+
+    /// Has its endpoints asked nothing: they are up.
+    pub fn unasked(self) -> Group {
+        self.with("health_check = { protocol = \"NONE\" }")
     }
 
     /// Adds an endpoint of the default weight.
@@ -68,6 +74,13 @@ impl Group {
         }
         let _ = writeln!(out, "endpoints = [{}]", self.endpoints.join(", "));
     }
+}
+
+/// A group of endpoints of UDP that are asked nothing.
+pub fn unasked<'e>(endpoints: impl IntoIterator<Item = &'e datagram::Endpoint>) -> Group {
+    let group = Group::new("r", "1ms").unasked();
+    let add = |group: Group, to: &datagram::Endpoint| group.named(to.id(), to.address(), "");
+    endpoints.into_iter().fold(group, add)
 }
 
 /// An accelerator `shop` with one TCP listener at `at`, with further lines for the listener.

@@ -66,7 +66,7 @@ fn readme_commands() -> Vec<String> {
     commands
 }
 
-/// README's own text, run line by line: only where the edge listens, and what a placeholder stands for, is put in.
+/// README's own text, run line by line, with the edge's address and an account's own ids put in.
 #[tokio::test]
 async fn readmes_commands_make_an_accelerator_that_serves_at_once() {
     let Some(aws) = api::client("aws") else {

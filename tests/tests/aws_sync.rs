@@ -3,10 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Output;
-use std::time::Duration;
 
 use portolan_tests::aws::{self, Accelerator, Aws, Balancer, Fault, balancer_arn, balancer_arn_of};
-use portolan_tests::deadline::{PATIENCE, patiently, throughout, until};
+use portolan_tests::deadline::{PATIENCE, patiently, until};
 use portolan_tests::edge::Edge;
 use portolan_tests::endpoint::{self, Endpoint};
 use portolan_tests::names::Names;
@@ -15,6 +14,8 @@ use serde_json::Value;
 
 #[path = "aws_sync/balancers.rs"]
 mod balancers;
+#[path = "aws_sync/faults.rs"]
+mod faults;
 
 const NEAR: &str = "eipalloc-near";
 const FAR: &str = "eipalloc-far";
@@ -197,74 +198,6 @@ async fn an_accelerator_is_imported_and_its_changes_are_followed() {
     .await;
     assert_eq!(view(&edge).await["freshness"], "fresh");
     assert_eq!(view(&edge).await["account"], aws::ACCOUNT);
-}
-
-/// A fault, met by two readings at least; the class that it counts as.
-async fn is_survived(fault: Fault, class: Option<&str>) {
-    let bench = Bench::new().await;
-    let edge = bench.edge().await;
-    bench.aws.fail(fault);
-    // One may have been under way that met no fault.
-    cycles_pass(&edge, 2).await;
-    assert_eq!(endpoints(&edge).await.len(), 2, "{fault:?}");
-    client::ask(bench.at, "x")
-        .await
-        .unwrap_or_else(|error| panic!("{fault:?}: {error}"));
-    let Some(class) = class else {
-        let held = view(&edge).await["held"].to_string();
-        assert!(held.contains("last endpoint of all"), "{held}");
-        return;
-    };
-    let count = edge
-        .metrics()
-        .await
-        .sum("aws_sync_errors_total", &[("class", class)]);
-    assert!(count >= 1.0, "{fault:?} counts as {class}");
-    let errors = view(&edge).await["errors"].to_string();
-    assert!(
-        errors.contains(&format!(": {class}: ")),
-        "{fault:?}: {errors}"
-    );
-    bench.aws.fail(Fault::None);
-    until("everything is read again", PATIENCE, async || {
-        view(&edge).await["errors"]
-            .as_array()
-            .is_some_and(Vec::is_empty)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn nothing_that_goes_wrong_empties_or_shrinks_what_is_served() {
-    let cases = [
-        (Fault::Throttle, Some("throttled")),
-        (Fault::Failure, Some("unavailable")),
-        (Fault::Html, Some("unavailable")),
-        (Fault::Denied, Some("denied")),
-        (Fault::Empty, Some("malformed")),
-        (Fault::Truncated, Some("malformed")),
-        (Fault::SecondPage, Some("unavailable")),
-        (Fault::WrongAccount, Some("wrong_account")),
-        (Fault::EmptyLists, None),
-    ];
-    // At once: most of the time they wait between attempts.
-    let together = tokio::task::LocalSet::new();
-    let tasks = cases.map(|(fault, class)| together.spawn_local(is_survived(fault, class)));
-    together.await;
-    for task in tasks {
-        task.await.expect("a fault that is survived");
-    }
-}
-
-#[tokio::test]
-async fn flows_go_on_while_aws_hangs() {
-    let bench = Bench::new().await;
-    let edge = bench.edge().await;
-    bench.aws.fail(Fault::Hang);
-    throughout("flows go on", Duration::from_secs(3), async || {
-        endpoints(&edge).await.len() == 2 && client::ask(bench.at, "x").await.is_ok()
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -12,6 +12,9 @@ use portolan_tests::publication::{Pop, record, toml};
 use portolan_tests::route53::{Fault, Route53, Set};
 use portolan_tests::{aws, place, publication};
 
+#[path = "dns_route53/killed.rs"]
+mod killed;
+
 const SHOP: &str = "accelerator = \"shop\"";
 const CHECK: &str = "health_check = { port = 8088, path = \"/readyz\" }";
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's unwrap is an assertion")]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use portolan_tests::client::{self, Caller, End};
 use portolan_tests::deadline::{PATIENCE, throughout, until};
@@ -12,6 +12,7 @@ use portolan_tests::http::Status;
 use portolan_tests::load::{Attempt, Load};
 use portolan_tests::place;
 use portolan_tests::toml::{Group, shop};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -127,7 +128,14 @@ async fn a_region_dies_under_200_new_connections_a_second_and_clients_hardly_see
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stranded_flows_are_let_go_within_a_second_of_pacing() {
+async fn a_thousand_stranded_flows_are_let_go_within_reset_over_of_the_decision() {
+    // Both ends of each are sockets of this process.
+    let descriptors = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: descriptors.maximum,
+        ..descriptors
+    };
+    setrlimit(Resource::Nofile, all).expect("up to its maximum a limit may be raised");
     let (near, far) = (named("near").await, named("far").await);
     let at = place::fresh();
     let groups = [
@@ -137,22 +145,22 @@ async fn stranded_flows_are_let_go_within_a_second_of_pacing() {
         Group::new("far", "60ms").endpoint(&far),
     ];
     let edge = Edge::start(&shop(at, "", &groups)).await;
-    let mut stranded = callers(at, 100, "near").await;
+    let mut stranded = callers(at, 1000, "near").await;
 
     near.vanish().await;
-    edge.until_health("near", "DOWN", PATIENCE).await;
-    let down = Instant::now();
     for caller in &mut stranded {
         assert_eq!(caller.end().await, End::Reset);
     }
-    // One second of pacing and one more by the promise; the rest is for a machine that is busy with other tests.
-    assert!(
-        down.elapsed() < Duration::from_secs(6),
-        "{:?}",
-        down.elapsed()
-    );
+    let last = SystemTime::now();
+    let down = edge.until_health("near", "DOWN", PATIENCE).await;
+    let decided = down["health_since"].as_str().unwrap();
+    let decided = humantime::parse_rfc3339(decided).unwrap();
+    let took = last.duration_since(decided).unwrap();
+    println!("the last of 1,000 was let go {took:?} after the decision, with reset_over = 1s");
+    // The promise is 100 ms more; five times of it all is for a machine that is busy with other tests.
+    assert!(took < Duration::from_millis(5 * 1100), "{took:?}");
     until("they are counted", PATIENCE, async || {
-        edge.ended("stranded_reset").await == 100
+        edge.ended("stranded_reset").await == 1000
     })
     .await;
     assert_eq!(client::ask(at, "x").await.unwrap(), "far");
@@ -515,7 +523,7 @@ async fn refused_connects_are_retried_before_the_client_sees_anything() {
     let at = place::fresh();
     // Unchecked, so the pick goes on giving it flows.
     let group = Group::new("r", "1ms")
-        .with("health_check = { protocol = \"NONE\" }")
+        .unasked()
         .endpoint(&dead)
         .endpoint(&alive);
     let edge = Edge::start(&shop(at, "", &[group])).await;
@@ -523,12 +531,11 @@ async fn refused_connects_are_retried_before_the_client_sees_anything() {
         assert_eq!(client::ask(at, &number.to_string()).await.unwrap(), "alive");
     }
     let metrics = edge.metrics().await;
-    assert!(
-        metrics.sum("retries_total", &[]) >= 10.0,
-        "{}",
-        metrics.text()
-    );
-    assert!(metrics.sum("connect_failures_total", &[("cause", "refused")]) >= 10.0);
+    // Not one of two: after a refusal the next ones go elsewhere for a while.
+    let retries = metrics.sum("retries_total", &[]);
+    assert!(retries >= 1.0, "{}", metrics.text());
+    let refused = metrics.sum("connect_failures_total", &[("cause", "refused")]);
+    assert!((1.0..=retries).contains(&refused), "{}", metrics.text());
 }
 
 #[tokio::test]
@@ -537,9 +544,7 @@ async fn a_flow_reset_before_its_first_byte_is_given_to_another_endpoint() {
     let greeter = Endpoint::start("greeter", endpoint::greeting()).await;
     let at = place::fresh();
     let group = |region: &str, latency: &str, endpoint: &Endpoint| {
-        Group::new(region, latency)
-            .with("health_check = { protocol = \"NONE\" }")
-            .endpoint(endpoint)
+        Group::new(region, latency).unasked().endpoint(endpoint)
     };
     let groups = [
         group("near", "1ms", &broken),

@@ -27,7 +27,7 @@ async fn capturing(lines: &str, out: &str) -> (Edge, SocketAddr, Endpoint) {
     let at = place::fresh();
     let group = Group::new("r", "1ms")
         .with(format!("proxy_protocol = \"{out}\""))
-        .with("health_check = { protocol = \"NONE\" }")
+        .unasked()
         .endpoint(&endpoint);
     let edge = Edge::start(&shop(at, lines, &[group])).await;
     (edge, at, endpoint)
@@ -285,7 +285,7 @@ async fn edge_before(to: SocketAddr, version: &str) -> (Edge, SocketAddr) {
     let at = place::fresh();
     let group = Group::new("r", "1ms")
         .with(format!("proxy_protocol = \"{version}\""))
-        .with("health_check = { protocol = \"NONE\" }")
+        .unasked()
         .named("peer", to, "");
     (Edge::start(&shop(at, "", &[group])).await, at)
 }

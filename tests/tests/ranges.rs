@@ -24,8 +24,6 @@ use tokio::net::TcpStream;
 /// Two workers, whatever the machine has: so that the figures are the same everywhere.
 const POP: &str = "[pop]\nname = \"test\"\nworkers = 2\n";
 
-const UNASKED: &str = "health_check = { protocol = \"NONE\" }";
-
 /// A listener of TCP and one of UDP on the same addresses and ports.
 fn both(at: &[SocketAddr], ports: &str, tcp: &Group, udp: &Group) -> String {
     let of_udp = accelerator(
@@ -42,11 +40,11 @@ fn both(at: &[SocketAddr], ports: &str, tcp: &Group, udp: &Group) -> String {
 }
 
 fn tcp_group(endpoint: &Endpoint) -> Group {
-    Group::new("near", "1ms").with(UNASKED).endpoint(endpoint)
+    Group::new("near", "1ms").unasked().endpoint(endpoint)
 }
 
 fn udp_group(endpoint: &datagram::Endpoint) -> Group {
-    let group = Group::new("near", "1ms").with(UNASKED);
+    let group = Group::new("near", "1ms").unasked();
     group.named(endpoint.id(), endpoint.address(), "")
 }
 
@@ -193,7 +191,7 @@ async fn overrides_and_affinity_go_by_the_real_port() {
     let plain = Endpoint::start_at(SocketAddr::new(ip, 20_001), "plain", endpoint::naming()).await;
     let other = Endpoint::start_at(SocketAddr::new(ip, 30_000), "other", endpoint::naming()).await;
     let group = Group::new("near", "1ms")
-        .with(UNASKED)
+        .unasked()
         .with("port_overrides = [{ listener_port = 443, endpoint_port = 30000 }]")
         .named("e", ip, "");
     let ports = "\"1-29999\", \"30001-65535\"";

@@ -23,9 +23,7 @@ use tokio::task::JoinSet;
 async fn edge_before(endpoint: &Endpoint, lines: &str) -> (Edge, std::net::SocketAddr) {
     let at = place::fresh();
     // Unchecked: what endpoints see are the clients alone.
-    let group = Group::new("r", "1ms")
-        .with("health_check = { protocol = \"NONE\" }")
-        .endpoint(endpoint);
+    let group = Group::new("r", "1ms").unasked().endpoint(endpoint);
     let edge = Edge::start(&shop(at, lines, &[group])).await;
     (edge, at)
 }
@@ -288,8 +286,9 @@ async fn a_stalled_reader_of_300_mb_costs_the_edge_no_memory() {
     .await;
     assert!(sent.load(Ordering::SeqCst) < TRANSFER);
     let grown = |edge: &mut Edge| edge.process().anonymous_memory().saturating_sub(before);
+    let most = keeps_at_most();
     throughout("the memory stays", Duration::from_millis(500), async || {
-        grown(&mut edge) <= MIB
+        grown(&mut edge) <= most
     })
     .await;
     assert!(!running.is_finished());
@@ -297,7 +296,16 @@ async fn a_stalled_reader_of_300_mb_costs_the_edge_no_memory() {
     drop(stall);
     running.await.unwrap();
     let grown = grown(&mut edge);
-    assert!(grown <= MIB, "grown by {} KiB", grown / 1024);
+    assert!(grown <= most, "grown by {} KiB", grown / 1024);
+}
+
+/// A flow that is put on the ring of io_uring whatever it carries may find all of the ring's buffers filled when its sink is full: 2 MiB,
+/// in a chunk that grows by doubling.
+fn keeps_at_most() -> u64 {
+    match std::env::var("PORTOLAN_TESTS_IO_ENGINE").as_deref() {
+        Ok("io_uring") => 5 * MIB,
+        _ => MIB,
+    }
 }
 
 async fn transfer(at: std::net::SocketAddr) -> (tokio::task::JoinHandle<()>, Arc<AtomicU64>) {

@@ -215,7 +215,7 @@ async fn ports_are_overridden_else_the_endpoints_own_else_the_listeners() {
     let address = SocketAddr::new(override_to.address().ip(), 1);
     let group = Group::new("r", "1ms")
         .with(line)
-        .with("health_check = { protocol = \"NONE\" }")
+        .unasked()
         .named("override", address, "");
     edge.rewrite(&shop(at, "", &[group]));
     edge.until_generation_above(generation).await;

@@ -60,7 +60,6 @@ async fn a_region_that_falls_silent_is_known_by_a_live_flow() {
     assert!(asking.await.unwrap().is_err(), "the stranded flow is reset");
 }
 
-#[ignore = "known fault: the end of many flows at once is not always seen when nobody speaks or connects"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_dies_is_known_by_the_flows_that_it_takes_with_it() {
     let (near, far) = (named("near").await, named("far").await);
@@ -77,7 +76,12 @@ async fn a_process_that_dies_is_known_by_the_flows_that_it_takes_with_it() {
     // Nobody says anything, nobody connects.
     let down = edge.until_health("near", "DOWN", PATIENCE).await;
     println!("known after {:?}", fault.elapsed());
-    assert!(reason(&down).starts_with("connection refused"), "{down}");
+    // A connect may still be accepted by the dying process, and reset with the rest.
+    let (refused, reset) = ("connection refused", "connection reset");
+    assert!(
+        reason(&down).starts_with(refused) || reason(&down).starts_with(reset),
+        "{down}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

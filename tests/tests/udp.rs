@@ -9,21 +9,11 @@ use portolan_tests::datagram::{Answer, Client, Endpoint, name_in, who_at_last};
 use portolan_tests::deadline::{PATIENCE, eventually, until};
 use portolan_tests::edge::Edge;
 use portolan_tests::process::Process;
-use portolan_tests::toml::{Group, datagrams};
+use portolan_tests::toml::{Group, datagrams, unasked};
 use portolan_tests::{payload, peer, place};
 
-const UNASKED: &str = "health_check = { protocol = \"NONE\" }";
-
-fn group(endpoints: &[&Endpoint]) -> Group {
-    endpoints
-        .iter()
-        .fold(Group::new("r", "1ms").with(UNASKED), |group, endpoint| {
-            group.named(endpoint.id(), endpoint.address(), "")
-        })
-}
-
 async fn edge_before(at: SocketAddr, lines: &str, endpoints: &[&Endpoint]) -> Edge {
-    Edge::start(&datagrams(at, lines, &[group(endpoints)])).await
+    Edge::start(&datagrams(at, lines, &[unasked(endpoints.iter().copied())])).await
 }
 
 async fn dropped(edge: &Edge, cause: &str) -> u64 {
@@ -66,7 +56,7 @@ async fn answers_leave_from_the_address_and_port_that_the_client_used() {
     // client does not get it.
     let endpoint = Endpoint::start("a", Answer::Name).await;
     let (one, two) = (place::fresh(), place::fresh());
-    let toml = datagrams(one, "", &[group(&[&endpoint])])
+    let toml = datagrams(one, "", &[unasked([&endpoint])])
         .replace(&format!("addresses = [\"{}\"]", one.ip()), "addresses = []")
         .replace(
             &format!("ports = [{}]", one.port()),
@@ -132,7 +122,7 @@ async fn trains_keep_the_sizes_of_their_datagrams() {
     let endpoint = Endpoint::start("a", Answer::Echo).await;
     let at = place::fresh();
     for (lines, header) in [("", 0), ("proxy_protocol = \"v2\"", 28 + 11)] {
-        let groups = [group(&[&endpoint]).with(lines)];
+        let groups = [unasked([&endpoint]).with(lines)];
         let edge = Edge::start(&datagrams(at, "", &groups)).await;
         let client = Client::to(at).await;
         let train = payload::stretch(7, 0, 9 * 1200 + 300);
@@ -164,7 +154,7 @@ async fn leaves_its_flows_to_another(a: SocketAddr, kill: impl AsyncFnOnce()) {
     let b = Endpoint::start("b", Answer::Name).await;
     let at = place::fresh();
     // Health is not asked: what moves the flows is that the host refuses.
-    let group = group(&[&b]).named("a", a, "");
+    let group = unasked([&b]).named("a", a, "");
     let edge = Edge::start(&datagrams(at, "", &[group])).await;
     let mut clients = Vec::new();
     while clients.len() < 1000 {
@@ -330,8 +320,8 @@ async fn a_reload_moves_no_flow() {
     let before = (sources(&a), sources(&b));
 
     let generation = edge.generation().await.unwrap_or_default();
-    let toml = datagrams(at, "", &[group(&[&a, &b, &c])]);
-    let second = datagrams(other, "", &[group(&[&c])]).replace("\"shop\"", "\"other\"");
+    let toml = datagrams(at, "", &[unasked([&a, &b, &c])]);
+    let second = datagrams(other, "", &[unasked([&c])]).replace("\"shop\"", "\"other\"");
     edge.rewrite(&format!("{toml}\n{second}"));
     edge.signal("HUP");
     edge.until_generation_above(generation).await;
@@ -390,7 +380,7 @@ async fn the_oldest_flow_that_nobody_confirmed_makes_room() {
     // One worker's flows make room for that worker's.
     let toml = format!(
         "[pop]\nname = \"one\"\nworkers = 1\n{}",
-        datagrams(at, "max_flows = 3", &[group(&[&endpoint])])
+        datagrams(at, "max_flows = 3", &[unasked([&endpoint])])
     );
     let edge = Edge::start(&toml).await;
     let keeper = Client::to(at).await;
@@ -415,7 +405,7 @@ async fn the_oldest_flow_that_nobody_confirmed_makes_room() {
 async fn what_no_descriptor_is_left_for_is_refused_and_counted() {
     let endpoint = Endpoint::start("a", Answer::Name).await;
     let at = place::fresh();
-    let toml = datagrams(at, "", &[group(&[&endpoint])]);
+    let toml = datagrams(at, "", &[unasked([&endpoint])]);
     let edge = Edge::with(&toml).descriptors(512).ready().await;
     let mut clients = Vec::new();
     for number in 0..600 {

@@ -4,25 +4,8 @@ use std::net::SocketAddr;
 
 use portolan_tests::datagram::{Answer, Client, Endpoint};
 use portolan_tests::edge::Edge;
-use portolan_tests::toml::{Group, datagrams};
+use portolan_tests::toml::{datagrams, unasked};
 use portolan_tests::{payload, place};
-
-const UNASKED: &str = "health_check = { protocol = \"NONE\" }";
-
-fn group(endpoints: &[&Endpoint]) -> Group {
-    endpoints
-        .iter()
-        .fold(Group::new("r", "1ms").with(UNASKED), |group, endpoint| {
-            group.named(endpoint.id(), endpoint.address(), "")
-        })
-}
-
-/// Stops the edge while `speak` speaks, so that all of it waits in one queue.
-async fn in_one_go(edge: &Edge, speak: impl AsyncFnOnce()) {
-    edge.signal("STOP");
-    speak().await;
-    edge.signal("CONT");
-}
 
 #[tokio::test]
 async fn datagrams_that_leave_together_stay_what_they_were() {
@@ -37,13 +20,13 @@ async fn datagrams_that_leave_together_stay_what_they_were() {
     for (line, header) in [("", 0), ("proxy_protocol = \"v2\"", 28 + 11)] {
         let endpoint = Endpoint::start("a", Answer::Echo).await;
         let at = place::fresh();
-        let groups = [group(&[&endpoint]).with(line)];
+        let groups = [unasked([&endpoint]).with(line)];
         let edge = Edge::start(&datagrams(at, "", &groups)).await;
         let client = Client::to(at).await;
         client.ask(b"a flow").await;
         endpoint.seen();
         let datagram = |index: usize| payload::stretch(index as u64, 0, sizes[index]);
-        in_one_go(&edge, async || {
+        edge.in_one_go(async || {
             for index in 0..sizes.len() {
                 client.say(datagram(index)).await.expect("it can be sent");
             }
@@ -67,7 +50,7 @@ async fn the_congestion_mark_of_each_datagram_passes_both_ways() {
         (place::fresh_v6(), place::fresh_v6()),
         (place::fresh(), place::fresh_v6()),
     ] {
-        let group = Group::new("r", "1ms").with(UNASKED).named("a", to, "");
+        let group = unasked([]).named("a", to, "");
         let endpoint = marked::Port::bound(to);
         let _edge = Edge::start(&datagrams(at, "", &[group])).await;
         let client = marked::Port::bound(SocketAddr::new(at.ip(), 0));

@@ -13,8 +13,6 @@ use portolan_tests::toml::{Group, datagrams, shop};
 use portolan_tests::{binary, place};
 use serde_json::Value;
 
-const UNASKED: &str = "health_check = { protocol = \"NONE\" }";
-
 #[tokio::test]
 async fn iperf3_speaks_to_its_server_over_tcp_and_udp_at_one_port() {
     let Some(program) = peer::find("iperf3") else {
@@ -25,7 +23,7 @@ async fn iperf3_speaks_to_its_server_over_tcp_and_udp_at_one_port() {
     let arguments = ["--server", "--bind", &address, "--port", &port];
     let _server = Peer::start(program.clone(), &arguments, "", to).await;
     let at = place::fresh();
-    let group = || Group::new("r", "1ms").with(UNASKED).named("server", to, "");
+    let group = || Group::new("r", "1ms").unasked().named("server", to, "");
     // Its control connection is one of TCP to the port that its datagrams go to.
     let toml = format!(
         "{}\n{}",
@@ -66,7 +64,7 @@ fn python_of_quic() -> Option<PathBuf> {
     if folder.join(".installed").exists() && found.exists() {
         return Some(found);
     }
-    peer::skip("aioquic is not installed: run tests/quic-clients.sh");
+    peer::skip("aioquic is not installed: run tests/python.sh quic-clients");
     None
 }
 
@@ -118,7 +116,7 @@ async fn aioquic_downloads_from_one_endpoint_while_its_client_moves() {
     );
     let at = place::fresh();
     let group = Group::new("r", "1ms")
-        .with(UNASKED)
+        .unasked()
         .named("a", a, "")
         .named("b", b, "");
     let edge = Edge::start(&datagrams(at, "quic = true", &[group])).await;

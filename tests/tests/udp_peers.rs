@@ -14,11 +14,9 @@ use portolan_tests::{dns, payload, place};
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 use tokio::net::UdpSocket;
 
-const UNASKED: &str = "health_check = { protocol = \"NONE\" }";
-
 fn group_of(to: SocketAddr, line: &str) -> Group {
     Group::new("r", "1ms")
-        .with(UNASKED)
+        .unasked()
         .with(line)
         .named("a", to, "")
 }
@@ -318,7 +316,7 @@ async fn a_quic_connection_stays_with_its_endpoint_when_its_client_moves() {
     let at = place::fresh();
     let to = |endpoint: &quinn::Endpoint| endpoint.local_addr().expect("it is bound");
     let group = Group::new("r", "1ms")
-        .with(UNASKED)
+        .unasked()
         .named("a", to(&a.0), "")
         .named("b", to(&b.0), "");
     let edge = Edge::start(&datagrams(at, "quic = true", &[group])).await;
@@ -361,7 +359,7 @@ async fn a_quic_connection_stays_with_its_endpoint_when_the_edge_is_another_proc
     let at = place::fresh();
     let to = |endpoint: &quinn::Endpoint| endpoint.local_addr().expect("it is bound");
     let group = Group::new("r", "1ms")
-        .with(UNASKED)
+        .unasked()
         .named("a", to(&a.0), "")
         .named("b", to(&b.0), "");
     let mut edge = Edge::start(&datagrams(at, "quic = true", &[group])).await;

@@ -7,14 +7,10 @@ use portolan_tests::datagram::{Answer, Client, Endpoint, who_at_last};
 use portolan_tests::deadline::{PATIENCE, eventually, until};
 use portolan_tests::edge::Edge;
 use portolan_tests::place;
-use portolan_tests::toml::{Group, datagrams};
+use portolan_tests::toml::{Group, datagrams, unasked};
 
 async fn edge_before(at: SocketAddr, lines: &str, endpoints: &[Endpoint]) -> Edge {
-    let group = Group::new("r", "1ms").with("health_check = { protocol = \"NONE\" }");
-    let group = endpoints.iter().fold(group, |group, endpoint| {
-        group.named(endpoint.id(), endpoint.address(), "")
-    });
-    Edge::start(&datagrams(at, lines, &[group])).await
+    Edge::start(&datagrams(at, lines, &[unasked(endpoints)])).await
 }
 
 /// Which endpoint each of these was last sent to, and from which of the edge's addresses.
@@ -132,7 +128,7 @@ async fn nobody_waits_for_flows_of_a_predecessor_that_is_dead() {
     let patient = r#"health_check = { protocol = "TCP", interval = "1m", timeout = "1m" }"#;
     let groups = [
         Group::new("near", "1ms")
-            .with("health_check = { protocol = \"NONE\" }")
+            .unasked()
             .named("a", answering.address(), ""),
         Group::new("far", "9ms").endpoint(&hole).with(patient),
     ];

@@ -19,36 +19,58 @@ pub const PORTOLAN_API: &str = "127.0.0.1:7898";
 
 /// Checks, metrics and flow records are on.
 pub(super) fn portolan(services: &Forwarded) -> String {
-    let accelerator = |(service, at): &(Service, SocketAddr)| {
-        let protocol = if service.is_udp() { "UDP" } else { "TCP" };
-        // Over UDP nobody can tell what an endpoint that is not told how to ask would answer.
-        let check = if service.is_udp() {
-            "health_check = { protocol = \"NONE\" }\n"
-        } else {
-            ""
-        };
-        format!(
-            "[[accelerator]]\nname = \"{}\"\naddresses = [\"{}\"]\n[[accelerator.listener]]\nprotocol = \"{protocol}\"\nports = [{}]\n\
-             [[accelerator.listener.endpoint_group]]\nregion = \"here\"\n{check}endpoints = [{{ address = \"{}\" }}]\n",
-            service.name(),
-            at.ip(),
-            at.port(),
-            service.endpoint()
-        )
-    };
     format!(
         "[pop]\nname = \"bench\"\nworkers = {THREADS}\n[admin]\nlisten = \"127.0.0.1:7899\"\n[log]\nflow_log = \"flows.jsonl\"\n\
          [api]\nlisten = \"{PORTOLAN_API}\"\naddress_pool = [\"127.77.99.0/24\"]\n[store]\npath = \"bench.redb\"\n{}",
-        services.iter().map(accelerator).collect::<String>()
+        accelerators(services)
     )
+}
+
+/// The same, but for the API, without io_uring.
+pub(super) fn portolan_epoll(services: &Forwarded) -> String {
+    format!(
+        "[pop]\nname = \"bench\"\nworkers = {THREADS}\nio_engine = \"epoll\"\n[admin]\nlisten = \"127.0.0.1:7897\"\n[log]\nflow_log = \"flows.jsonl\"\n{}",
+        accelerators(services)
+    )
+}
+
+fn accelerators(services: &Forwarded) -> String {
+    let accelerator = |(service, at): &(Service, SocketAddr)| {
+        let protocol = if service.is_udp() { "UDP" } else { "TCP" };
+        // As Global Accelerator does, endpoints of UDP are checked over TCP.
+        let check = if service.is_udp() {
+            let port = Service::Answers.endpoint().port();
+            format!("health_check = {{ port = {port} }}\n")
+        } else {
+            String::new()
+        };
+        format!(
+            "[[accelerator]]\nname = \"{}\"\naddresses = [\"{}\"]\n[[accelerator.listener]]\nprotocol = \"{protocol}\"\nports = [{}]\n\
+             [[accelerator.listener.endpoint_group]]\nregion = \"here\"\n{check}endpoints = [{}]\n",
+            service.name(),
+            at.ip(),
+            at.port(),
+            joined(*service, ", ", |_, to| format!("{{ address = \"{to}\" }}"))
+        )
+    };
+    services.iter().map(accelerator).collect()
+}
+
+/// All addresses of a service's endpoint, numbered from 1 on, as a target's file names them.
+fn joined(service: Service, between: &str, of: impl Fn(usize, SocketAddr) -> String) -> String {
+    let named = (1..)
+        .zip(service.endpoints())
+        .map(|(number, to)| of(number, to));
+    named.collect::<Vec<_>>().join(between)
 }
 
 /// It has no UDP.
 pub(super) fn haproxy(services: &Forwarded, buffer: Option<u32>, folder: &Path) -> String {
     let buffer = buffer.map_or(String::new(), |size| format!("  tune.bufsize {size}\n"));
     let listen = |(service, at): &(Service, SocketAddr)| {
-        let (name, endpoint) = (service.name(), service.endpoint());
-        format!("listen {name}\n  bind {at}\n  server s1 {endpoint} check inter 1s\n")
+        let server = |number, to| format!("  server s{number} {to} check inter 1s\n");
+        let (name, servers) = (service.name(), joined(*service, "", server));
+        format!("listen {name}\n  bind {at}\n{servers}")
     };
     let tcp = services.iter().filter(|(service, _)| !service.is_udp());
     let socket = folder.join(format!("haproxy{}.sock", services[0].1.port()));
@@ -70,8 +92,13 @@ pub(super) fn nginx(services: &Forwarded, buffer: Option<&str>, folder: &Path) -
         } else {
             "reuseport backlog=4096"
         };
-        let endpoint = service.endpoint();
-        format!("  server {{ listen {at} {listen}; proxy_pass {endpoint}; }}\n")
+        let (name, servers) = (
+            service.name(),
+            joined(*service, " ", |_, to| format!("server {to};")),
+        );
+        format!(
+            "  upstream {name} {{ {servers} }}\n  server {{ listen {at} {listen}; proxy_pass {name}; }}\n"
+        )
     };
     format!(
         "daemon off;\nload_module /usr/lib/nginx/modules/ngx_stream_module.so;\nworker_processes {THREADS};\nworker_rlimit_nofile 20000;\n\
@@ -84,11 +111,17 @@ pub(super) fn nginx(services: &Forwarded, buffer: Option<&str>, folder: &Path) -
 }
 
 pub(super) fn envoy(services: &Forwarded) -> String {
-    let of = |what: fn(Service, SocketAddr) -> serde_json::Value| -> Vec<_> {
-        services.iter().map(|(s, at)| what(*s, *at)).collect()
-    };
-    json!({ "static_resources": { "listeners": of(envoy_listener), "clusters": of(envoy_cluster) } })
-        .to_string()
+    let to = |(service, at): &(Service, SocketAddr)| (*service, *at, service.endpoints());
+    envoy_file(&services.iter().map(to).collect::<Vec<_>>())
+}
+
+/// Each service, where it is taken, and where it goes to.
+pub fn envoy_file(services: &[(Service, SocketAddr, Vec<SocketAddr>)]) -> String {
+    let listeners = services.iter().map(|(s, at, _)| envoy_listener(*s, *at));
+    let clusters = services.iter().map(|(s, _, to)| envoy_cluster(*s, to));
+    json!({ "static_resources": {
+        "listeners": listeners.collect::<Vec<_>>(), "clusters": clusters.collect::<Vec<_>>() } })
+    .to_string()
 }
 
 fn envoy_listener(service: Service, at: SocketAddr) -> serde_json::Value {
@@ -127,14 +160,17 @@ fn envoy_listener(service: Service, at: SocketAddr) -> serde_json::Value {
     })
 }
 
-fn envoy_cluster(service: Service, _: SocketAddr) -> serde_json::Value {
-    let (name, to) = (service.name(), service.endpoint());
+fn envoy_cluster(service: Service, to: &[SocketAddr]) -> serde_json::Value {
+    let name = service.name();
+    let endpoint = |to: &SocketAddr| {
+        json!({ "endpoint": { "address": { "socket_address": {
+            "address": to.ip().to_string(), "port_value": to.port() } } } })
+    };
+    let endpoints: Vec<_> = to.iter().map(endpoint).collect();
     let limits = json!([{ "max_connections": 20000, "max_pending_requests": 20000 }]);
     json!({
         "name": name, "type": "STATIC", "connect_timeout": "5s",
         "circuit_breakers": { "thresholds": limits },
-        "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{ "endpoint": {
-            "address": { "socket_address": {
-                "address": to.ip().to_string(), "port_value": to.port() } } } }] }] }
+        "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] }
     })
 }

@@ -87,6 +87,7 @@ mod tests {
             failed: 0,
             resident: None,
             generator_busy: 0.0,
+            target_busy: None,
         };
         let rows = rows(&[sample("a<b", 10.0), sample("portolan", 20.0)]);
         let svg = chart("w", Units::BULK, &rows.iter().collect::<Vec<_>>());

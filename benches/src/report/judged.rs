@@ -19,6 +19,8 @@ pub struct Judgement {
     pub must: f64,
     /// What is wanted.
     pub goal: Option<f64>,
+    /// The generator or the endpoint, not the target, was the limit of one of the rows.
+    pub bound: bool,
 }
 
 impl Judgement {
@@ -55,6 +57,7 @@ pub fn judge(rows: &[Row]) -> Vec<Judgement> {
     requests(&run, &mut all);
     flows(&run, &mut all);
     envoy(&run, &mut all);
+    datagrams(&run, &mut all);
     all.into_iter().flatten().collect()
 }
 
@@ -226,6 +229,50 @@ fn envoy(run: &Measured<'_>, all: &mut Goals) {
     }
 }
 
+/// Against nginx, on one core each.
+fn datagrams(run: &Measured<'_>, all: &mut Goals) {
+    for (workload, what, must, goal) in [
+        ("udp-100", "UDP, 100 flows, datagrams/s to nginx", 1.0, 1.15),
+        (
+            "udp-10000",
+            "UDP, 10,000 flows, datagrams/s to nginx",
+            1.15,
+            1.4,
+        ),
+        (
+            "udp-trains",
+            "UDP, trains of 16 split by the kernel, datagrams/s to nginx",
+            1.4,
+            1.4,
+        ),
+        (
+            "udp-trains-offload",
+            "UDP, trains of 16 split by the device, datagrams/s to nginx",
+            1.4,
+            3.0,
+        ),
+        ("udp-new", "UDP, new flows/s to nginx", 1.0, 1.0),
+        (
+            "udp-15000",
+            "UDP, 15,000 flows, datagrams/s to nginx",
+            1.0,
+            1.0,
+        ),
+    ] {
+        all.push(run.judge(workload, &["nginx"], Figure::Rate, what, must, goal));
+    }
+    let memory = run.row("udp-memory", OURS);
+    all.push(memory.map(|row| Judgement {
+        what: "UDP, memory a flow with its socket, kernel included",
+        figure: row.rate.median,
+        unit: " bytes",
+        more_is_better: false,
+        must: 4096.0,
+        goal: None,
+        bound: false,
+    }));
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Figure {
     Rate,
@@ -247,10 +294,9 @@ impl Figure {
 struct Measured<'a>(&'a [Row]);
 
 impl Measured<'_> {
-    fn figure(&self, workload: &str, target: &str, figure: Figure) -> Option<f64> {
+    fn row(&self, workload: &str, target: &str) -> Option<&Row> {
         let mut rows = self.0.iter();
-        let row = rows.find(|row| row.workload == workload && row.target == target)?;
-        figure.of(row)
+        rows.find(|row| row.workload == workload && row.target == target)
     }
 
     /// Portolan to the best of `against`; nothing where one of them was not measured.
@@ -264,28 +310,27 @@ impl Measured<'_> {
         goal: f64,
     ) -> Option<Judgement> {
         let more_is_better = figure == Figure::Rate;
-        let theirs = against.iter().map(|t| self.figure(workload, t, figure));
-        let theirs: Vec<f64> = theirs.collect::<Option<_>>()?;
-        let best = theirs
+        let ours = self.row(workload, OURS)?;
+        let theirs = against.iter().map(|target| self.row(workload, target));
+        let theirs: Vec<&Row> = theirs.collect::<Option<_>>()?;
+        let figures: Option<Vec<f64>> = theirs.iter().map(|row| figure.of(row)).collect();
+        let best = figures?
             .into_iter()
             .reduce(|a, b| if more_is_better { a.max(b) } else { a.min(b) })?;
         Some(Judgement {
             what,
-            figure: self.figure(workload, OURS, figure)? / best,
+            figure: figure.of(ours)? / best,
             unit: "",
             more_is_better,
             must,
             goal: Some(goal),
+            bound: figure == Figure::Rate && (ours.bound || theirs.iter().any(|row| row.bound)),
         })
     }
 
     /// What a proxy adds to the median of one connection's requests: at most HAProxy's, and nginx's is the goal.
     fn added_latency(&self) -> Option<Judgement> {
-        let p50 = |target: &str| {
-            let mut rows = self.0.iter();
-            let row = rows.find(|row| row.workload == "requests-1" && row.target == target)?;
-            row.p50
-        };
+        let p50 = |target: &str| self.row("requests-1", target)?.p50;
         let direct = p50("direct")?;
         Some(Judgement {
             what: "added p50 on one keep-alive connection, against HAProxy's and nginx's",
@@ -294,6 +339,7 @@ impl Measured<'_> {
             more_is_better: false,
             must: p50("haproxy")? - direct,
             goal: Some(p50("nginx")? - direct),
+            bound: false,
         })
     }
 }
@@ -320,6 +366,7 @@ mod tests {
             failed: 0,
             resident: None,
             generator_busy: 0.0,
+            target_busy: None,
             bound: false,
         }
     }

@@ -5,6 +5,9 @@ use std::fmt::Write;
 use super::{Judgement, Row};
 use crate::workload::Workload;
 
+const BOUND: &str =
+    "\n¹ The generator or the endpoint was the bottleneck: the rate is a floor of the target's.\n";
+
 /// A table for each workload that has rows.
 pub fn tables(rows: &[Row], workloads: &[Box<dyn Workload>]) -> String {
     let mut text = String::new();
@@ -117,9 +120,7 @@ fn table(text: &mut String, rows: &[&Row], workload: &dyn Workload) {
         line(text, &cells);
     }
     if rows.iter().any(|row| row.bound) {
-        text.push_str(
-            "\n¹ The generator or the endpoint was the bottleneck: the figure is a floor.\n",
-        );
+        text.push_str(BOUND);
     }
 }
 
@@ -138,13 +139,20 @@ pub fn judgements(judgements: &[Judgement]) -> String {
         line(
             &mut text,
             &[
-                judgement.what.to_owned(),
+                format!(
+                    "{}{}",
+                    judgement.what,
+                    if judgement.bound { " ¹" } else { "" }
+                ),
                 format!("{:.2}{}", judgement.figure, judgement.unit),
                 bound(Some(judgement.must)),
                 bound(judgement.goal),
                 judgement.verdict().to_owned(),
             ],
         );
+    }
+    if judgements.iter().any(|judgement| judgement.bound) {
+        text.push_str(BOUND);
     }
     text
 }

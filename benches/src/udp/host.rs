@@ -52,13 +52,6 @@ impl Kernel {
     }
 }
 
-/// For the report.
-pub(super) fn description() -> String {
-    let version = fs::read_to_string("/proc/version").unwrap_or_default();
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    format!("{cores} CPUs, {}", version.trim())
-}
-
 /// CPU time of a core's softirq thread: work that its processes caused and could not do at once.
 pub(super) fn softirq(core: usize) -> Duration {
     let name = format!("ksoftirqd/{core}");

@@ -1,8 +1,8 @@
-//! Who stands between generator and endpoint: nobody, Portolan, nginx; with one worker, on a core of its own.
+//! Who stands between generator and endpoint, with one worker on a core of its own.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,43 +10,17 @@ use anyhow::{Context, Result, bail};
 
 use super::host;
 use crate::cpu;
+use crate::peer::{self, Kind};
+use crate::service::Service;
 
 /// Where the endpoint is: below the ports that the system gives out.
 pub(super) const ENDPOINT: &str = "127.0.0.1:7871";
 
+/// Where targets take datagrams; there is never more than one.
+const AT: &str = "127.0.0.1:7872";
+
 /// How long a target may take until it forwards.
 const START: Duration = Duration::from_secs(10);
-
-/// Who.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Nobody: what the generator alone reaches.
-    Direct,
-    /// This project.
-    Portolan,
-    /// nginx with its stream module.
-    Nginx,
-}
-
-impl Kind {
-    pub(super) const ALL: [Kind; 3] = [Kind::Direct, Kind::Portolan, Kind::Nginx];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Kind::Direct => "direct",
-            Kind::Portolan => "portolan",
-            Kind::Nginx => "nginx",
-        }
-    }
-
-    fn address(self) -> &'static str {
-        match self {
-            Kind::Direct => ENDPOINT,
-            Kind::Portolan => "127.0.0.1:7872",
-            Kind::Nginx => "127.0.0.1:7873",
-        }
-    }
-}
 
 /// A running target.
 pub(super) struct Target {
@@ -60,36 +34,18 @@ impl Target {
     pub(super) fn start(kind: Kind, portolan: &Path, folder: &Path) -> Result<Target> {
         let mut target = Target {
             kind,
-            address: kind.address().parse()?,
+            address: if kind == Kind::Direct { ENDPOINT } else { AT }.parse()?,
             child: None,
         };
-        let (program, arguments, file, text) = match kind {
-            Kind::Direct => return Ok(target),
-            Kind::Portolan => (
-                fs::canonicalize(portolan)
-                    .with_context(|| format!("{}: cargo build --release", portolan.display()))?,
-                vec!["run", "--config"],
-                "portolan.toml",
-                portolan_file(target.address),
-            ),
-            Kind::Nginx => (
-                "nginx".into(),
-                vec!["-c"],
-                "nginx.conf",
-                nginx_file(target.address, folder),
-            ),
-        };
-        let path = folder.join(file);
-        fs::write(&path, text)?;
-        let log = fs::File::create(folder.join(format!("{}.log", kind.name())))?;
-        let mut command = if host::has_two_cores() {
-            let mut command = Command::new("taskset");
-            command.args(["-c", &host::THEIRS.to_string()]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.args(arguments).arg(&path).current_dir(folder);
+        if kind == Kind::Direct {
+            return Ok(target);
+        }
+        fs::create_dir_all(folder)?;
+        let path = folder.join(kind.file());
+        fs::write(&path, configuration(kind, folder)?)?;
+        let log = fs::File::create(folder.join("log"))?;
+        let mut command = pinned(peer::program(kind, portolan)?);
+        command.args(arguments(kind)).arg(&path).current_dir(folder);
         let output = command.stdout(log.try_clone()?).stderr(log);
         let child = output.stdin(Stdio::null()).spawn();
         target.child = Some(child.with_context(|| format!("{} cannot be started", kind.name()))?);
@@ -128,7 +84,7 @@ impl Target {
             };
             if ended || Instant::now() > deadline {
                 let name = self.kind.name();
-                let log = fs::read_to_string(folder.join(format!("{name}.log")));
+                let log = fs::read_to_string(folder.join("log"));
                 bail!(
                     "{name} forwards nothing: {}",
                     log.unwrap_or_default().trim()
@@ -145,8 +101,13 @@ impl Drop for Target {
         };
         // nginx's workers end with their master when it is asked to; nobody waits for flows.
         let signal = match self.kind {
-            Kind::Direct | Kind::Portolan => "KILL",
-            Kind::Nginx => "TERM",
+            Kind::Nginx | Kind::NginxLarge => "TERM",
+            Kind::Direct
+            | Kind::Portolan
+            | Kind::PortolanEpoll
+            | Kind::Haproxy
+            | Kind::HaproxyLarge
+            | Kind::Envoy => "KILL",
         };
         let _ = Command::new("kill")
             .args(["-s", signal, &child.id().to_string()])
@@ -155,13 +116,55 @@ impl Drop for Target {
     }
 }
 
+fn pinned(program: PathBuf) -> Command {
+    if !host::has_two_cores() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", &host::THEIRS.to_string()]).arg(program);
+    command
+}
+
+fn arguments(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll => &["run", "--config"],
+        // Beside the one of the other workloads.
+        Kind::Envoy => &[
+            "--concurrency",
+            "1",
+            "--use-dynamic-base-id",
+            "-l",
+            "off",
+            "-c",
+        ],
+        Kind::Haproxy | Kind::HaproxyLarge | Kind::Nginx | Kind::NginxLarge => &["-c"],
+    }
+}
+
+/// What a target is given; empty for one that takes no part.
+pub(super) fn configuration(kind: Kind, folder: &Path) -> Result<String> {
+    let (at, endpoint) = (AT.parse()?, ENDPOINT.parse()?);
+    Ok(match kind {
+        Kind::Direct
+        | Kind::PortolanEpoll
+        | Kind::Haproxy
+        | Kind::HaproxyLarge
+        | Kind::NginxLarge => String::new(),
+        Kind::Portolan => portolan_file(at),
+        Kind::Nginx => nginx_file(at, folder),
+        Kind::Envoy => peer::envoy_file(&[(Service::Echoes, at, vec![endpoint])]),
+    })
+}
+
+/// Checks (of the endpoint's port for TCP, as Global Accelerator does), metrics and flow records are on.
 fn portolan_file(at: SocketAddr) -> String {
     format!(
-        "[pop]\nname = \"bench\"\nworkers = 1\n[admin]\nlisten = \"127.0.0.1:7870\"\n\
+        "[pop]\nname = \"bench\"\nworkers = 1\n[admin]\nlisten = \"127.0.0.1:7870\"\n[log]\nflow_log = \"flows.jsonl\"\n\
          [[accelerator]]\nname = \"echo\"\naddresses = [\"{}\"]\n[[accelerator.listener]]\nprotocol = \"UDP\"\nports = [{}]\n\
-         [[accelerator.listener.endpoint_group]]\nregion = \"here\"\nhealth_check = {{ protocol = \"NONE\" }}\nendpoints = [{{ address = \"{ENDPOINT}\" }}]\n",
+         [[accelerator.listener.endpoint_group]]\nregion = \"here\"\nhealth_check = {{ port = {} }}\nendpoints = [{{ address = \"{ENDPOINT}\" }}]\n",
         at.ip(),
-        at.port()
+        at.port(),
+        Service::Answers.endpoint().port()
     )
 }
 

@@ -48,7 +48,6 @@ fn effective(loaded: &Loaded) -> Effective<'_> {
         },
         max_flows: 1000,
         workers: 2,
-        relay: "copy",
         config: &loaded.config,
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use portolan_control::publish::DnsView;
+use portolan_control::publish::route53::counted;
 use portolan_control::publish::route53::health_checks::CheckChange;
 use portolan_control::publish::route53::model::RecordSet;
 use portolan_control::publish::route53::plan::{Action, Change, FindingKind, Plan};
@@ -177,11 +178,15 @@ pub(super) fn report(report: &Report, paint: Paint) -> String {
             report.pending.join(", ")
         );
     }
-    let names = report.applied.len();
+    let (names, requests) = (report.applied.len(), report.changes.len());
     let told = match (names, report.errors.is_empty()) {
-        (0, true) if report.changes.is_empty() => "Nothing to change.".to_owned(),
-        (names, true) => format!("Done: {names} names in {} requests.", report.changes.len()),
-        (names, false) => format!("{names} names were changed, not all."),
+        (0, true) if requests == 0 => "Nothing to change.".to_owned(),
+        (names, true) => format!(
+            "Done: {} in {}.",
+            counted(names, "name"),
+            counted(requests, "request")
+        ),
+        (names, false) => format!("{} changed, not all.", counted(names, "name")),
     };
     let style = if report.errors.is_empty() {
         Style::Good

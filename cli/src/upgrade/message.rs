@@ -198,6 +198,8 @@ pub(super) struct DatagramItem {
     pub(super) at_endpoint: Duration,
     #[serde(default)]
     pub(super) heard: Option<Duration>,
+    #[serde(default)]
+    pub(super) silent: Duration,
     pub(super) attempts: u8,
     pub(super) reason: String,
     pub(super) confirmed: bool,

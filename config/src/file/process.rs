@@ -9,7 +9,7 @@ use super::rules::{Claims, OwnSocket};
 use super::section::Section;
 use super::typed::{self, duration, float, integer, one_of, parsed};
 use super::values;
-use crate::model::{Admin, Limits, Log, LogFormat, Pop, PortSteering, Resolver};
+use crate::model::{Admin, IoEngine, Limits, Log, LogFormat, Pop, PortSteering, Resolver};
 
 /// More threads than any host has cores for.
 const MAX_WORKERS: i64 = 256;
@@ -24,6 +24,12 @@ pub(super) fn pop(root: &Section<'_>, folder: &Path, claims: &mut Claims) -> Opt
     let addresses = section.distinct("addresses", typed::ip);
     let workers = section.get("workers", integer(0..=MAX_WORKERS));
     let state_file = section.get("state_file", typed::path);
+    let engines = &[
+        ("auto", IoEngine::Auto),
+        ("epoll", IoEngine::Epoll),
+        ("io_uring", IoEngine::IoUring),
+    ];
+    let io_engine = section.get("io_engine", one_of(engines));
     let steerings = &[
         ("sk_lookup", PortSteering::SkLookup),
         ("tproxy", PortSteering::Tproxy),
@@ -35,6 +41,7 @@ pub(super) fn pop(root: &Section<'_>, folder: &Path, claims: &mut Claims) -> Opt
         name: name?.unwrap_or_else(host_name),
         addresses,
         workers: workers?,
+        io_engine: io_engine?,
         state_file: folder.join(state_file?),
         port_steering: port_steering?,
     })

@@ -221,9 +221,10 @@ fn health_check(
             verify_tls: settings.verify_tls,
         },
     };
-    let interval = match settings.honour_interval {
-        true => Duration::from_secs(body.health_check_interval.into()),
-        false => default.interval,
+    // Obeyed while an endpoint changes its mind as well: whoever asks for few probes gets few.
+    let (interval, fast_interval) = match settings.honour_interval {
+        true => [Duration::from_secs(body.health_check_interval.into()); 2].into(),
+        false => (default.interval, default.fast_interval),
     };
     let threshold = NonZeroU8::new(body.threshold).unwrap_or(NonZeroU8::MIN);
     // An endpoint's own port goes before the listener's first, so that is left to it where there is one.
@@ -235,7 +236,7 @@ fn health_check(
         probe,
         port,
         interval,
-        fast_interval: default.fast_interval.min(interval),
+        fast_interval,
         healthy_threshold: threshold,
         unhealthy_threshold: threshold,
         ..default
@@ -286,6 +287,8 @@ fn custom_listeners(record: &GroupRecord) -> Vec<Listener> {
                     .collect(),
                 settings: Arc::new(GroupSettings {
                     on_unhealthy: OnUnhealthy::Keep,
+                    // What is denied ends.
+                    drain_timeout: Duration::ZERO,
                     ..(*defaults.group).clone()
                 }),
                 endpoints: vec![Endpoint {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use portolan_config::model::{Accelerator, Config, Source};
 use serde_json::Value;
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use tokio::time::timeout;
 
 use super::arn::AcceleratorId;
@@ -32,6 +31,9 @@ use crate::store::{Change, Export, Records, SCHEMA, StoreError, Table};
 
 /// How long a change waits for those before it. A commit takes milliseconds, so who waits longer meets a sick disk.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A change is answered once it is served, so that who connects next meets it, or after this long: then its status says so alone.
+pub(crate) const SERVED_WITHIN: Duration = Duration::from_millis(100);
 
 /// How often an operation is worked out anew because another source took its addresses meanwhile.
 const CLAIMS: usize = 16;
@@ -81,12 +83,14 @@ pub(crate) struct Engine {
     /// Whose turn it is to change something.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// The version of the world that the data path serves.
-    served: AtomicU64,
+    served: watch::Sender<u64>,
     changed: Notify,
     /// What others made, and the configuration that it was read from.
     foreign: Mutex<Option<(Arc<Config>, Arc<World>)>>,
     started: Timestamp,
     patience: Duration,
+    /// How long an answer waits for its change to be served.
+    served_within: Duration,
 }
 
 impl Engine {
@@ -106,13 +110,22 @@ impl Engine {
             keeper,
             released: Mutex::new(None),
             edge,
-            served: AtomicU64::new(world.version),
+            served: watch::Sender::new(world.version),
             world: RwLock::new(world),
             turn: Arc::default(),
             changed: Notify::new(),
             foreign: Mutex::new(None),
             started: Timestamp::now(),
             patience: PATIENCE,
+            served_within: Duration::ZERO,
+        }
+    }
+
+    /// Lets an answer wait so long until its change is served, for somebody who publishes.
+    pub(crate) fn answering_once_served(self, served_within: Duration) -> Engine {
+        Engine {
+            served_within,
+            ..self
         }
     }
 
@@ -139,8 +152,9 @@ impl Engine {
             true => None,
             false => Some(self.take_turn().await.ok_or_else(in_progress)?),
         };
+        let engine = self.clone();
         let work = move || match turn {
-            None => self.read(operation, input),
+            None => engine.read(operation, input).map(|answer| (answer, None)),
             Some(turn) => {
                 let change = Asked {
                     operation,
@@ -148,15 +162,26 @@ impl Engine {
                     asker: &asker,
                     answers: &answers,
                 };
-                self.change(change, turn)
+                engine.change(change, turn)
             }
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.unwrap_or_else(|error| {
+        let (answer, version) = done.unwrap_or_else(|error| {
             tracing::error!(operation = operation.name(), %error, "an API operation broke off");
             Err(Exception::InternalServiceError
                 .because("There was an internal error for Global Accelerator."))
-        })
+        })?;
+        if let Some(version) = version {
+            self.until_served(version).await;
+        }
+        Ok(answer)
+    }
+
+    async fn until_served(&self, version: u64) {
+        let mut served = self.served.subscribe();
+        let is_served = served.wait_for(|served| *served >= version);
+        // Later than that it is served all the same.
+        let _ = timeout(self.served_within, is_served).await;
     }
 
     async fn take_turn(&self) -> Option<OwnedMutexGuard<()>> {
@@ -185,21 +210,26 @@ impl Engine {
         operation.run(&mut self.context(&world, &foreign, &none), input)
     }
 
-    fn change(&self, asked: Asked<'_>, _turn: OwnedMutexGuard<()>) -> Result<Value, ApiError> {
+    /// The answer, and the version of the world that has to be served for it.
+    fn change(
+        &self,
+        asked: Asked<'_>,
+        _turn: OwnedMutexGuard<()>,
+    ) -> Result<(Value, Option<u64>), ApiError> {
         let named = resource_of(&asked.input);
         for _ in 0..CLAIMS {
             let (answer, edits, touched) = match self.work_out(&asked)? {
-                Worked::Before(answer) => return Ok(answer),
+                Worked::Before(answer) => return Ok((answer, None)),
                 Worked::Now(answer, edits, touched) => (answer, edits, touched),
             };
             // Another source took one of the addresses meanwhile: there are others.
             if self.claim(&edits).is_err() {
                 continue;
             }
-            self.commit(edits, touched)?;
+            let version = self.commit(edits, touched)?;
             let resource = made(&answer).or(named).unwrap_or_default();
             audit::taken(asked.asker, asked.operation, &resource);
-            return Ok(answer);
+            return Ok((answer, version));
         }
         Err(in_progress())
     }
@@ -250,8 +280,12 @@ impl Engine {
         self.edge.ledger().claim(Source::Api, all)
     }
 
-    /// The store first, then memory, then whoever serves it.
-    fn commit(&self, edits: Vec<Edit>, touched: Option<AcceleratorId>) -> Result<(), ApiError> {
+    /// The store first, then memory, then whoever serves it: the version to be served, when it changes what is served.
+    fn commit(
+        &self,
+        edits: Vec<Edit>,
+        touched: Option<AcceleratorId>,
+    ) -> Result<Option<u64>, ApiError> {
         let changes: Vec<Change> = edits.iter().map(Edit::to_change).collect();
         let undo = || self.world().before(&edits);
         self.keeper.commit(&changes, undo).map_err(|error| {
@@ -260,10 +294,10 @@ impl Engine {
                 .because("The change could not be stored, and was not made.")
         })?;
         let is_served = touched.is_some();
-        let (ranges, advertised) = {
+        let (version, ranges, advertised) = {
             let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
             world.apply(edits, touched);
-            (world.brought_along(), world.advertised())
+            (world.version, world.brought_along(), world.advertised())
         };
         self.edge.bring_along(ranges);
         self.edge.advertise(advertised);
@@ -272,7 +306,7 @@ impl Engine {
         if is_served {
             self.changed.notify_one();
         }
-        Ok(())
+        Ok(is_served.then_some(version))
     }
 
     fn world(&self) -> RwLockReadGuard<'_, World> {
@@ -293,7 +327,7 @@ impl Engine {
             edge: &*self.edge,
             answers,
             now: Timestamp::now(),
-            served: self.served.load(Ordering::Acquire),
+            served: *self.served.borrow(),
             edits: Vec::new(),
             touched: None,
         }
@@ -360,7 +394,7 @@ impl Engine {
 
     /// The data path serves this version.
     pub(crate) fn is_served(&self, version: u64) {
-        self.served.store(version, Ordering::Release);
+        self.served.send_replace(version);
     }
 
     /// Something changed since this was asked last.

@@ -79,9 +79,16 @@ impl Keeper {
         done
     }
 
-    /// Lets it go.
+    /// Lets it go. What a failed commit may have left is taken back first, as far as the store lets us: whoever opens it next believes
+    /// what is in it.
     pub(crate) fn release(&self) {
-        *self.lock() = Held::Released;
+        let mut held = self.lock();
+        if let Held::Failed(failed) = &*held
+            && let Err(error) = self.open_again(&failed.undo)
+        {
+            tracing::error!(%error, "the API's store is let go with what was refused last perhaps in it");
+        }
+        *held = Held::Released;
     }
 
     /// Opens it again.

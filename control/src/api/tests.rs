@@ -5,6 +5,7 @@
     reason = "a story of many calls reads best in one piece"
 )]
 
+mod checks;
 mod custom_routing;
 mod errors;
 mod fake;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use aws_sdk_elasticloadbalancingv2::types::{
-    LoadBalancer, LoadBalancerSchemeEnum, TargetHealthStateEnum,
+    Listener, LoadBalancer, LoadBalancerSchemeEnum, TargetGroup, TargetHealthStateEnum,
 };
 use aws_sdk_elasticloadbalancingv2::{Client, config};
 
@@ -103,49 +103,26 @@ impl Reader {
 
     /// All of the region.
     pub(super) async fn all(&self) -> Listed<(String, Resource)> {
-        let call = self.call("DescribeLoadBalancers");
-        self.asking
-            .pages(&call, |marker| {
-                let request = self
-                    .client
-                    .describe_load_balancers()
-                    .page_size(PAGE)
-                    .set_marker(marker);
-                async move {
-                    let page = request.send().await?;
-                    let read = page
-                        .load_balancers
-                        .ok_or_else(|| no_list("LoadBalancers"))?;
-                    Ok((
-                        read.into_iter().filter_map(balancer).collect(),
-                        page.next_marker,
-                    ))
-                }
-            })
-            .await
+        self.every(balancer).await
     }
 
     /// Name and hosted zone of every load balancer of the region.
     pub(super) async fn zones(&self) -> Listed<(String, String)> {
-        let call = self.call("DescribeLoadBalancers");
-        self.asking
-            .pages(&call, |marker| {
-                let request = self
-                    .client
-                    .describe_load_balancers()
-                    .page_size(PAGE)
-                    .set_marker(marker);
-                async move {
-                    let page = request.send().await?;
-                    let read = page
-                        .load_balancers
-                        .ok_or_else(|| no_list("LoadBalancers"))?
-                        .into_iter();
-                    let zones = read.filter_map(|b| b.dns_name.zip(b.canonical_hosted_zone_id));
-                    Ok((zones.collect(), page.next_marker))
-                }
-            })
+        self.every(|b| b.dns_name.zip(b.canonical_hosted_zone_id))
             .await
+    }
+
+    async fn every<T>(&self, read: impl Fn(LoadBalancer) -> Option<T>) -> Listed<T> {
+        let ask = |marker| {
+            let request = self.client.describe_load_balancers().page_size(PAGE);
+            request.set_marker(marker).send()
+        };
+        self.list("DescribeLoadBalancers", "LoadBalancers", ask, |page| {
+            let found = page.load_balancers;
+            let found = found.map(|all| all.into_iter().filter_map(&read).collect());
+            (found, page.next_marker)
+        })
+        .await
     }
 
     /// The tags of these load balancers.
@@ -175,22 +152,18 @@ impl Reader {
 
     /// The target groups of a load balancer.
     pub(super) async fn target_groups(&self, balancer: &str) -> Listed<String> {
-        let call = self.call("DescribeTargetGroups");
-        self.asking
-            .pages(&call, |marker| {
-                let request = self
-                    .client
-                    .describe_target_groups()
-                    .load_balancer_arn(balancer)
-                    .set_marker(marker);
-                async move {
-                    let page = request.send().await?;
-                    let read = page.target_groups.ok_or_else(|| no_list("TargetGroups"))?;
-                    let arns = read.into_iter().filter_map(|group| group.target_group_arn);
-                    Ok((arns.collect(), page.next_marker))
-                }
-            })
-            .await
+        let ask = |marker| {
+            let request = self.client.describe_target_groups();
+            let request = request.load_balancer_arn(balancer);
+            request.set_marker(marker).send()
+        };
+        self.list("DescribeTargetGroups", "TargetGroups", ask, |page| {
+            let arn = |group: TargetGroup| group.target_group_arn;
+            let found = page.target_groups;
+            let found = found.map(|all| all.into_iter().filter_map(arn).collect());
+            (found, page.next_marker)
+        })
+        .await
     }
 
     /// The states of a target group's targets.
@@ -218,21 +191,40 @@ impl Reader {
 
     /// The ports that a load balancer listens on.
     pub(super) async fn listener_ports(&self, balancer: &str) -> Listed<u16> {
-        let call = self.call("DescribeListeners");
+        let ask = |marker| {
+            let request = self.client.describe_listeners();
+            let request = request.load_balancer_arn(balancer);
+            request.set_marker(marker).send()
+        };
+        self.list("DescribeListeners", "Listeners", ask, |page| {
+            let port = |listener: Listener| u16::try_from(listener.port?).ok();
+            let found = page.listeners;
+            let found = found.map(|all| all.into_iter().filter_map(port).collect());
+            (found, page.next_marker)
+        })
+        .await
+    }
+
+    /// All pages of a list. `ask` takes a marker; `read` gives what is on a page, which is `None` where there is no list, and the next
+    /// marker.
+    async fn list<T, P, E, F>(
+        &self,
+        operation: &'static str,
+        name: &str,
+        ask: impl Fn(Option<String>) -> F,
+        read: impl Fn(P) -> (Option<Vec<T>>, Option<String>),
+    ) -> Listed<T>
+    where
+        F: Future<Output = Result<P, E>>,
+        Fault: From<E>,
+    {
+        let (call, read) = (self.call(operation), &read);
         self.asking
             .pages(&call, |marker| {
-                let request = self
-                    .client
-                    .describe_listeners()
-                    .load_balancer_arn(balancer)
-                    .set_marker(marker);
+                let asked = ask(marker);
                 async move {
-                    let page = request.send().await?;
-                    let read = page.listeners.ok_or_else(|| no_list("Listeners"))?;
-                    let ports = read
-                        .into_iter()
-                        .filter_map(|listener| u16::try_from(listener.port?).ok());
-                    Ok((ports.collect(), page.next_marker))
+                    let (found, next) = read(asked.await?);
+                    Ok((found.ok_or_else(|| no_list(name))?, next))
                 }
             })
             .await

@@ -156,6 +156,40 @@ fn after_its_end_everything_is_on_disk_and_further_records_are_counted_as_droppe
 }
 
 #[test]
+fn what_was_queued_when_it_is_switched_off_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flows.jsonl");
+    let log = FlowLog::start("fra1").unwrap();
+    log.configure(Some(&path), 1.0).unwrap();
+    // The writer has the file: a switch that is taken back before anything is written is none.
+    log.record(record(0));
+    wait_for("the first", || written(&log) == 1);
+    // More than a batch, which gather.
+    for id in 1..1500 {
+        log.record(record(id));
+    }
+
+    log.configure(None, 1.0).unwrap();
+    wait_for("all of them", || written(&log) == 1500);
+    assert_eq!(lines(&path).len(), 1500);
+}
+
+#[test]
+fn nothing_is_dropped_while_there_is_room_and_what_is_queued_counts_back_to_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = FlowLog::start("fra1").unwrap();
+    log.configure(Some(&dir.path().join("flows.jsonl")), 1.0)
+        .unwrap();
+    let queued = || log.shared.queued.load(Ordering::Relaxed);
+    for id in 0..3 * QUEUED_RECORDS as u64 {
+        wait_for("room", || queued() < QUEUED_RECORDS);
+        log.record(record(id));
+    }
+    wait_for("all of them", || queued() == 0);
+    assert_eq!(log.stats().dropped.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn a_file_that_was_rotated_away_is_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (path, old) = (

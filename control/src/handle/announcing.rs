@@ -1,7 +1,9 @@
 //! What the announcer sees of the edge.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
+use portolan_config::stats::Limit;
 use portolan_config::units::{AcceleratorName, PortSet};
 
 use super::ControlHandle;
@@ -13,6 +15,8 @@ pub(crate) struct Announcing {
     pub(crate) bindings: Vec<Binding>,
     /// The PoP is drained by its operator.
     pub(crate) draining: bool,
+    /// Flows that were refused because there was no room for anybody's.
+    pub(crate) refused: u64,
     /// TCP listeners with an endpoint that is available.
     up: Vec<(AcceleratorName, PortSet)>,
 }
@@ -40,10 +44,23 @@ impl ControlHandle {
         Announcing {
             bindings: self.shared.data_plane.bindings(),
             draining: published.pop_draining,
+            refused: self.refused_by_all(),
             up: available
                 .map(|listener| (listener.accelerator.clone(), listener.ports.clone()))
                 .collect(),
         }
+    }
+
+    fn refused_by_all(&self) -> u64 {
+        let stats = self.shared.data_plane.stats();
+        let of_all = [
+            Limit::Flows,
+            Limit::ListenerFlows,
+            Limit::ListenerRate,
+            Limit::Ports,
+        ];
+        let hits = of_all.map(|limit| stats.limit_hits[limit as usize].load(Ordering::Relaxed));
+        hits.iter().sum()
     }
 
     /// Whether an address is in a range that was brought along.

@@ -18,7 +18,7 @@ const OTHER: &str = "_other";
 const PREFIX: &str = "portolan_";
 
 /// Every family: name without prefix, type, help.
-pub(super) const FAMILIES: [(&str, MetricType, &str); 40] = {
+pub(super) const FAMILIES: [(&str, MetricType, &str); 41] = {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     [
         ("flows_total", COUNTER, "Flows that have ended, by cause."),
@@ -130,6 +130,11 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 40] = {
             "accept_errors_total",
             COUNTER,
             "Accepts that failed for want of descriptors, memory or network.",
+        ),
+        (
+            "io_uring_flows_total",
+            COUNTER,
+            "Flows that were received by io_uring for a while, as `io_engine` has it.",
         ),
         (
             "proxy_header_errors_total",

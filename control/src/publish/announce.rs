@@ -6,7 +6,9 @@ mod bird;
 mod checks;
 mod exec;
 mod interface;
+mod pace;
 mod plan;
+mod room;
 mod tun;
 mod view;
 
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use ipnet::{IpNet, Ipv4Net};
-use portolan_config::model::{Accelerator, Announce, Config, Protocol};
+use portolan_config::model::{Accelerator, Announce, Bird, Config, Protocol, Source};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -27,17 +29,15 @@ pub use self::view::{AnnounceView, PrefixView};
 
 use self::checks::{Checks, Question};
 use self::interface::Interface;
+use self::pace::Pace;
 use self::plan::{Machine, Mood, Picture, Times};
+use self::room::Room;
 use crate::advertised::Ranges;
 use crate::drains::rfc3339;
 use crate::handle::{Announcing, ControlHandle};
 
 /// How often it is looked: bounds how long a change of mind takes, and costs a comparison of small structures.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// How often it is asked whether routers still run with what was written, and what failed is tried again.
-const READ_BACK: Duration = Duration::from_secs(10);
-const RETRY: Duration = Duration::from_secs(1);
 
 /// At a start nothing that a predecessor announced is touched before every address was checked, or this long.
 const FIRST_CHECKS: Duration = Duration::from_secs(5);
@@ -104,12 +104,7 @@ pub async fn run(control: ControlHandle) {
         let config = control.config();
         match &config.announce {
             None => {
-                control.announce_door().view.store(None);
-                control
-                    .announce_door()
-                    .announced
-                    .store(0, Ordering::Relaxed);
-                control.announces(None);
+                announcer.stop(&control, &config).await;
                 announcer = Announcer::new();
             }
             Some(announce) => announcer.look(&control, &config, announce).await,
@@ -124,13 +119,13 @@ struct Announcer {
     machine: Machine,
     checks: Checks,
     interface: Option<Interface>,
-    /// What the ways last took, and by which settings.
-    applied: Option<(Announce, Picture)>,
+    /// Why the addresses do not stand on it, though the ways beside it may go on.
+    unfounded: Option<String>,
+    room: Room,
+    /// What the ways were told.
+    pace: Pace,
     /// Numbers BIRD's files. From the clock, so that a successor's are others.
     number: u64,
-    looked_at: Option<Instant>,
-    tried_at: Option<Instant>,
-    error: Option<String>,
     changed_at: Option<String>,
 }
 
@@ -144,12 +139,11 @@ impl Announcer {
             machine: Machine::default(),
             checks: Checks::default(),
             interface: None,
-            applied: None,
+            unfounded: None,
+            room: Room::default(),
+            pace: Pace::default(),
             // BIRD's integers have 32 bits.
             number: since_epoch.as_secs() % (1 << 31),
-            looked_at: None,
-            tried_at: None,
-            error: None,
             changed_at: None,
         }
     }
@@ -160,15 +154,17 @@ impl Announcer {
         let seen = control.announcing();
         let advertised = control.advertised().borrow().clone();
         let wanted = wanted(config, &advertised, &|ip| control.is_brought_along(ip));
-        if let Err(error) = self.stand(&wanted, announce, door) {
-            self.complain(error);
-        }
+        let hosts = hosts(config);
+        let unfounded = self.stand(&wanted, &hosts, announce, door).err();
+        warn_of(self.unfounded.as_deref(), unfounded.as_deref());
+        self.unfounded = unfounded;
         // Where the interface alone announces, an address that is not announced is on no interface that could be asked.
         let stands = |prefix: &IpNet| {
             let carried = self.interface.as_ref().map(|i| i.carries(prefix));
             !is_alone(announce) || carried.unwrap_or(false)
         };
-        let questions = questions(config, &wanted, &seen, stands);
+        let is_short = self.room.is_short(seen.refused, now);
+        let questions = questions(config, &wanted, &seen, is_short, stands);
         self.checks.go_on(&questions, announce.self_check);
         let mood = match seen.draining || door.ending.load(Ordering::Relaxed) {
             true => Mood::Leaving,
@@ -186,8 +182,8 @@ impl Announcer {
         };
         let picture = self.machine.step(&wanted, of, mood, times, now);
         self.apply(config, announce, &picture, now).await;
-        self.show(door, announce, &picture, now);
-        let done = self.is_applied(announce, &picture);
+        self.show(door, announce, now);
+        let done = self.pace.is_taken(announce, &picture);
         door.is_out
             .store(done && picture.is_empty(), Ordering::Relaxed);
         if done {
@@ -200,15 +196,18 @@ impl Announcer {
     fn stand(
         &mut self,
         wanted: &BTreeSet<IpNet>,
+        hosts: &BTreeSet<IpNet>,
         announce: &Announce,
         door: &Door,
     ) -> Result<(), String> {
         let Some(name) = &announce.interface else {
             self.interface = None;
+            *lock(&door.tun) = None;
             return Ok(());
         };
         if self.interface.as_ref().is_none_or(|i| i.name() != name) {
-            let inherited = lock(&door.tun).take();
+            // What is there of an interface of ours has another name.
+            let inherited = lock(&door.tun).take().filter(|_| self.interface.is_none());
             let made = Interface::open(name, inherited).map_err(|error| error.to_string())?;
             *lock(&door.tun) = made.share().ok();
             info!(
@@ -220,7 +219,8 @@ impl Announcer {
         if is_alone(announce) {
             return Ok(());
         }
-        let carried = self.interface.as_mut().map(|i| i.carry(wanted));
+        let served = wanted | hosts;
+        let carried = self.interface.as_mut().map(|i| i.carry(&served));
         carried.unwrap_or(Ok(())).map_err(|error| error.to_string())
     }
 
@@ -232,43 +232,26 @@ impl Announcer {
         picture: &Picture,
         now: Instant,
     ) {
-        let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-        let is_new = !self.is_applied(announce, picture);
-        let waits = self
-            .machine
-            .standings(now)
-            .iter()
-            .any(|(_, s)| s.state == "waiting");
-        if self.applied.is_none() && waits && self.began.elapsed() < FIRST_CHECKS {
+        let stands_nowhere = is_alone(announce) && self.interface.is_none();
+        if stands_nowhere || !self.pace.is_due(announce, picture, now) {
             return;
         }
-        let retries = self.error.is_some() && since(self.tried_at).is_none_or(|t| t >= RETRY);
-        let reads = since(self.looked_at).is_none_or(|t| t >= READ_BACK);
-        let rests = self.error.is_some() && !retries && self.tried_for(announce, picture);
-        if rests || !(is_new || retries || reads) {
+        let mut standings = self.machine.standings(now).into_iter();
+        let waits = standings.any(|(_, standing)| standing.state == "waiting");
+        if self.pace.taken().is_none() && waits && self.began.elapsed() < FIRST_CHECKS {
             return;
         }
-        self.tried_at = Some(now);
-        self.looked_at = Some(now);
-        let carried = self.carry(config, announce, picture, is_new).await;
-        match carried {
-            Ok(()) => {
-                if let Some(error) = self.error.take() {
-                    info!("announcing works again; before: {error}");
-                }
-                if is_new {
-                    self.changed_at = Some(rfc3339(SystemTime::now()));
-                    tell(self.applied.as_ref().map(|(_, p)| p), picture);
-                }
-                self.applied = Some((announce.clone(), picture.clone()));
-            }
-            Err(error) => self.complain(error),
+        if let Some(before) = self.pace.settings().cloned() {
+            self.leave(config, &before, Some(announce)).await;
         }
-    }
-
-    /// Whether the last try was for this very picture: then it is retried at its own pace.
-    fn tried_for(&self, announce: &Announce, picture: &Picture) -> bool {
-        self.is_applied(announce, picture) || self.applied.is_none()
+        let is_new = !self.pace.is_taken(announce, picture);
+        let error = self.carry(config, announce, picture, is_new).await.err();
+        warn_of(self.pace.error(), error.as_deref());
+        if is_new && error.is_none() {
+            self.changed_at = Some(rfc3339(SystemTime::now()));
+            tell(self.pace.taken(), picture);
+        }
+        self.pace.tried(announce, picture, error, now);
     }
 
     async fn carry(
@@ -278,27 +261,23 @@ impl Announcer {
         picture: &Picture,
         is_new: bool,
     ) -> Result<(), String> {
+        let anew = is_new || self.pace.error().is_some();
         if is_alone(announce)
             && let Some(interface) = &mut self.interface
         {
-            let prefixes = picture.keys().copied().collect();
+            let prefixes = standing(picture, &hosts(config));
             interface
                 .carry(&prefixes)
                 .map_err(|error| error.to_string())?;
         }
         if let Some(ways) = &announce.bird {
             let verified = bird::verify(&ways.socket, &ways.include, self.number);
-            if is_new || self.error.is_some() || verified.await.is_err() {
-                self.number = (self.number + 1) % (1 << 31);
-                let (asn, prepend) = (announce.asn, announce.prepend);
-                let alone = announce.interface.is_none();
-                let text = bird::render(picture, self.number, asn, prepend, alone);
-                let applied = bird::apply(&ways.socket, &ways.include, &text, self.number);
-                applied.await.map_err(|error| error.to_string())?;
+            if anew || verified.await.is_err() {
+                self.write(ways, announce, picture).await?;
             }
         }
         if let Some(command) = &announce.exec
-            && (is_new || self.error.is_some())
+            && anew
         {
             let applied = exec::apply(command, picture, &config.pop.name).await;
             applied.map_err(|error| error.to_string())?;
@@ -306,19 +285,55 @@ impl Announcer {
         Ok(())
     }
 
-    fn is_applied(&self, announce: &Announce, picture: &Picture) -> bool {
-        let applied = self.applied.as_ref();
-        applied.is_some_and(|(by, last)| by == announce && last == picture)
+    async fn write(
+        &mut self,
+        ways: &Bird,
+        announce: &Announce,
+        picture: &Picture,
+    ) -> Result<(), String> {
+        self.number = (self.number + 1) % (1 << 31);
+        let (asn, prepend) = (announce.asn, announce.prepend);
+        let alone = announce.interface.is_none();
+        let text = bird::render(picture, self.number, asn, prepend, alone);
+        let applied = bird::apply(&ways.socket, &ways.include, &text, self.number);
+        applied.await.map_err(|error| error.to_string())
     }
 
-    fn complain(&mut self, error: String) {
-        if self.error.as_ref() != Some(&error) {
-            warn!("announcing: {error}");
+    /// Withdraws everything by those ways of `before` that there are no more: nobody would tell them later.
+    async fn leave(&mut self, config: &Config, before: &Announce, after: Option<&Announce>) {
+        let nothing = Picture::new();
+        let mut errors = Vec::new();
+        let goes_on = after.and_then(|after| after.bird.as_ref());
+        if let Some(ways) = &before.bird
+            && goes_on.is_none_or(|goes_on| goes_on.include != ways.include)
+        {
+            errors.extend(self.write(ways, before, &nothing).await.err());
         }
-        self.error = Some(error);
+        if let Some(command) = &before.exec
+            && after.and_then(|after| after.exec.as_ref()) != Some(command)
+        {
+            let told = exec::apply(command, &nothing, &config.pop.name).await;
+            errors.extend(told.err().map(|error| error.to_string()));
+        }
+        for error in errors {
+            warn!("what was announced by a way that the file has no more may stay: {error}");
+        }
     }
 
-    fn show(&self, door: &Door, announce: &Announce, picture: &Picture, now: Instant) {
+    /// The file has no `[announce]` any more: nothing is announced, and the interface goes.
+    async fn stop(&mut self, control: &ControlHandle, config: &Config) {
+        if let Some(before) = self.pace.settings().cloned() {
+            self.leave(config, &before, None).await;
+            tell(self.pace.taken(), &Picture::new());
+        }
+        let door = control.announce_door();
+        *lock(&door.tun) = None;
+        door.view.store(None);
+        door.announced.store(0, Ordering::Relaxed);
+        control.announces(None);
+    }
+
+    fn show(&self, door: &Door, announce: &Announce, now: Instant) {
         let modes = [
             ("interface", announce.interface.is_some()),
             ("bird", announce.bird.is_some()),
@@ -338,17 +353,27 @@ impl Announcer {
                     reason: standing.why,
                 })
                 .collect(),
-            error: self.error.clone(),
+            error: self
+                .unfounded
+                .clone()
+                .or_else(|| self.pace.error().map(str::to_owned)),
             changed_at: self.changed_at.clone(),
         };
-        let announced = match self.is_applied(announce, picture) {
-            true => picture.len(),
-            false => self.applied.as_ref().map_or(0, |(_, last)| last.len()),
-        };
+        let announced = self.pace.taken().map_or(0, Picture::len);
         door.announced.store(announced, Ordering::Relaxed);
         if door.view.load().as_deref() != Some(&view) {
             door.view.store(Some(Arc::new(view)));
         }
+    }
+}
+
+/// Says an error when it comes, or is another one, and when it goes.
+fn warn_of(before: Option<&str>, error: Option<&str>) {
+    match (before, error) {
+        (None, None) => {}
+        (Some(before), None) => info!("announcing works again; before: {before}"),
+        (before, Some(error)) if before == Some(error) => {}
+        (_, Some(error)) => warn!("announcing: {error}"),
     }
 }
 
@@ -383,18 +408,38 @@ fn ranges(picture: &Picture) -> Ranges {
     nets.collect()
 }
 
+/// Every address of accelerators that serve, whatever it is announced with.
+fn hosts(config: &Config) -> BTreeSet<IpNet> {
+    let serving = config.accelerators.iter().filter(|a| serves(a));
+    serving
+        .flat_map(|a| &a.addresses)
+        .filter(|ip| is_announceable(**ip))
+        .map(|ip| IpNet::from(*ip))
+        .collect()
+}
+
+/// What stands on an interface that alone announces: the picture, and the addresses that are served in its ranges. A range by itself
+/// is a route and no address: what comes to it would be taken by nobody.
+fn standing(picture: &Picture, hosts: &BTreeSet<IpNet>) -> BTreeSet<IpNet> {
+    let in_range = |host: &&IpNet| picture.keys().any(|prefix| prefix.contains(*host));
+    let hosts = hosts.iter().filter(in_range).copied();
+    picture.keys().copied().chain(hosts).collect()
+}
+
 /// The prefixes that this PoP should be reached by: the addresses of accelerators that serve, and whole ranges that the API advertises,
-/// whose addresses do not go by themselves.
+/// in which the API's own addresses do not go by themselves. Those of others do: nobody who asks the API takes them off the network.
 fn wanted(
     config: &Config,
     advertised: &Ranges,
     is_brought_along: &impl Fn(IpAddr) -> bool,
 ) -> BTreeSet<IpNet> {
+    let goes_with_range =
+        |a: &Accelerator, ip: IpAddr| a.source == Source::Api && is_brought_along(ip);
     let serving = config.accelerators.iter().filter(|a| serves(a));
     let addresses = serving
-        .flat_map(|a| &a.addresses)
-        .filter(|ip| is_announceable(**ip) && !is_brought_along(**ip))
-        .map(|ip| IpNet::from(*ip));
+        .flat_map(|a| a.addresses.iter().map(move |ip| (a, *ip)))
+        .filter(|(a, ip)| is_announceable(*ip) && !goes_with_range(a, *ip))
+        .map(|(_, ip)| IpNet::from(ip));
     let ranges = advertised.iter().map(|net: &Ipv4Net| IpNet::V4(*net));
     addresses.chain(ranges).collect()
 }
@@ -413,6 +458,7 @@ fn questions(
     config: &Config,
     wanted: &BTreeSet<IpNet>,
     seen: &Announcing,
+    is_short: bool,
     stands: impl Fn(&IpNet) -> bool,
 ) -> HashMap<IpAddr, Question> {
     let hosts = wanted
@@ -423,7 +469,11 @@ fn questions(
             let ip = prefix.addr();
             let mut accelerators = config.accelerators.iter().filter(|a| serves(a));
             let accelerator = accelerators.find(|a| a.addresses.contains(&ip))?;
-            Some((ip, question(accelerator, ip, seen, stands(prefix))))
+            let mut question = question(accelerator, ip, seen, stands(prefix));
+            if let Question::Connect { has_up, .. } = &mut question {
+                *has_up &= !is_short;
+            }
+            Some((ip, question))
         })
         .collect()
 }

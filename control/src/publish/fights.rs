@@ -36,7 +36,7 @@ pub enum Verdict {
     Ours,
     /// Somebody changed it: put it right.
     Drift,
-    /// Two writers: leave it for now.
+    /// Two writers: leave it until its wait is over.
     Fight,
 }
 

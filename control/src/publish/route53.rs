@@ -26,3 +26,9 @@ pub struct Zone {
     /// Its name, lower case, without a trailing dot.
     pub name: String,
 }
+
+/// A number of things, for people: `1 name`, `2 names`.
+pub fn counted(count: usize, what: &str) -> String {
+    let many = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{many}")
+}

@@ -64,7 +64,7 @@ impl Askers {
         }
     }
 
-    /// The asker for now.
+    /// Whom to ask at `now`.
     pub(crate) fn asker(&mut self, now: Instant) -> Asker {
         if now.saturating_duration_since(self.looked) >= FILES_EVERY {
             self.looked = now;

@@ -26,7 +26,7 @@ use crate::way_back::Way;
 /// The whole view.
 pub(crate) fn state(
     published: &Published,
-    bindings: &[Binding],
+    (bindings, relay_mode): (&[Binding], &str),
     readiness: Readiness,
     (aws, unreached): (Option<AwsView>, &[Unreached]),
     (dns, announce): (Option<DnsView>, Option<AnnounceView>),
@@ -78,6 +78,7 @@ pub(crate) fn state(
         pop_draining: published.pop_draining,
         warnings: [published.warnings.clone(), binding_errors(bindings)].concat(),
         drains: published.drains.clone(),
+        relay_mode: relay_mode.to_owned(),
         aws,
         dns,
         announce,

@@ -2,8 +2,6 @@
 
 use std::cell::RefCell;
 
-use portolan_config::model::ProxyProtocol;
-
 use super::*;
 
 const A: AddressId = AddressId(1);
@@ -64,12 +62,9 @@ impl Case {
 
     fn falls(&mut self, address: AddressId, failure: Failure) -> &mut Case {
         let settings = GroupSettings {
-            proxy_protocol: ProxyProtocol::Off,
-            client_address: Default::default(),
             on_unhealthy: self.policy,
-            reset_over: Duration::from_secs(1),
-            reset_rate: 2000,
             drain_timeout: DRAIN,
+            ..GroupSettings::default()
         };
         let fall = Fall {
             address,

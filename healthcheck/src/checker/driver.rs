@@ -34,7 +34,7 @@ struct EntryId(u64);
 /// What a task under way is for.
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
-    Probe { sent: Instant },
+    Probe { sent: Instant, brief: bool },
     Burst { number: u64 },
 }
 
@@ -272,7 +272,7 @@ impl Driver {
             return;
         }
         entry.schedule.advance(&mut self.rng, now);
-        if entry.waits_since.is_some() || entry.in_flight >= entry.schedule.overlap() {
+        if entry.waits_since.is_some() || entry.in_flight() >= entry.schedule.overlap() {
             self.shared.counters.skipped.fetch_add(1, Ordering::Relaxed);
         } else {
             entry.waits_since = Some(due);
@@ -296,15 +296,18 @@ impl Driver {
             self.shared
                 .counters
                 .observe_lateness(now.saturating_duration_since(due));
-            entry.in_flight += 1;
+            let asking = entry.begin_probe(now);
             self.probes_under_way += 1;
             let target = entry.target.clone();
             let besides = entry.port_asked_besides(now);
             let tls = Arc::clone(&self.tls);
-            let abort = self
-                .tasks
-                .spawn(async move { probe::probe_with_port(&target, besides, &tls).await });
-            let purpose = Purpose::Probe { sent: now };
+            let abort = self.tasks.spawn(async move {
+                probe::probe_with_port(&target, besides, asking.timeout, &tls).await
+            });
+            let purpose = Purpose::Probe {
+                sent: now,
+                brief: asking.brief,
+            };
             self.running.insert(
                 abort.id(),
                 Running {
@@ -330,7 +333,7 @@ impl Driver {
             return;
         };
         match purpose {
-            Purpose::Probe { sent: _ } => self.probes_under_way -= 1,
+            Purpose::Probe { .. } => self.probes_under_way -= 1,
             Purpose::Burst { number: _ } => self.bursts_under_way -= 1,
         }
         let Some(entry) = self.entries.get_mut(&id) else {
@@ -338,8 +341,8 @@ impl Driver {
         };
         let now = Instant::now();
         match purpose {
-            Purpose::Probe { sent } => {
-                entry.in_flight -= 1;
+            Purpose::Probe { sent, brief } => {
+                entry.end_probe(sent, brief && finding.failure.is_some());
                 self.shared
                     .counters
                     .count_result(ProbeResult::from(finding.failure.as_ref()));

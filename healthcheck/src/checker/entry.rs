@@ -16,7 +16,7 @@ use crate::machine::{Evidence, Input, Machine};
 use crate::probe::Finding;
 use crate::rtt::SmoothedRtt;
 use crate::schedule::Schedule;
-use crate::suspicion::{Decision, Ground, Suspect};
+use crate::suspicion::{Decision, Ground, Suspect, connect_timeout};
 use crate::target::ProbeTarget;
 use crate::view::AddressHealth;
 
@@ -24,19 +24,33 @@ use crate::view::AddressHealth;
 /// traffic decides anew: the configuration may have moved the flows to another port meanwhile.
 const DEAD_PORT_MEMORY: Duration = Duration::from_secs(60);
 
+/// The part of its timeout after which a probe is as good as failed: one that is sent now could not change anything before it has.
+const NEARLY: f64 = 0.75;
+
+/// How a probe is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asking {
+    /// How long it may take.
+    pub(super) timeout: Duration,
+    /// That is less than the check allows.
+    pub(super) brief: bool,
+}
+
 /// One target.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) target: ProbeTarget,
     pub(super) schedule: Schedule,
     pub(super) suspect: Suspect,
-    /// Probes under way.
-    pub(super) in_flight: u32,
     /// When the probe fell due that waits for room.
     pub(super) waits_since: Option<Instant>,
     /// The timer that is set for it.
     pub(super) armed: Option<Instant>,
     machine: Machine,
+    /// When the probes under way were sent; a few at most.
+    under_way: Vec<Instant>,
+    /// How many of the failures in a row had less time than the check allows.
+    brief_failures: u32,
     rtt: SmoothedRtt,
     since_wall: SystemTime,
     last_ok: Option<Instant>,
@@ -62,10 +76,11 @@ impl Entry {
         Self {
             schedule: Schedule::new(&target.check, rng, now),
             suspect: Suspect::new(),
-            in_flight: 0,
             waits_since: None,
             armed: None,
             machine,
+            under_way: Vec::new(),
+            brief_failures: 0,
             rtt: SmoothedRtt::default(),
             since_wall: wall,
             last_ok: None,
@@ -126,6 +141,49 @@ impl Entry {
             (Some(probe), Some(burst)) => Some(probe.min(burst)),
             (probe, burst) => probe.or(burst),
         }
+    }
+
+    /// Probes under way.
+    pub(super) fn in_flight(&self) -> u32 {
+        u32::try_from(self.under_way.len()).unwrap_or(u32::MAX)
+    }
+
+    /// A probe is sent; gives how.
+    pub(super) fn begin_probe(&mut self, now: Instant) -> Asking {
+        let whole = self.target.check.timeout;
+        let timeout = match self.brief_timeout(now) {
+            Some(brief) => whole.min(brief),
+            None => whole,
+        };
+        self.under_way.push(now);
+        Asking {
+            timeout,
+            brief: timeout < whole,
+        }
+    }
+
+    /// For the connect that may decide that the endpoint is silent: all the failures before it had (or have nearly had) the whole of the
+    /// check's timeout, so that this one need not. An answer takes a round trip, and what is lost takes a second more.
+    fn brief_timeout(&self, now: Instant) -> Option<Duration> {
+        let check = &self.target.check;
+        if check.probe != Probe::Tcp || self.state() != HealthState::Up {
+            return None;
+        }
+        let nearly = |sent: &&Instant| {
+            now.saturating_duration_since(**sent) >= check.timeout.mul_f64(NEARLY)
+        };
+        let overdue = u32::try_from(self.under_way.iter().filter(nearly).count()).ok()?;
+        let failed = self.machine.failed().saturating_sub(self.brief_failures);
+        let decides = failed > 0 && failed + overdue + 1 >= check.unhealthy_threshold.get().into();
+        decides.then(|| connect_timeout(self.rtt.get()))
+    }
+
+    /// The probe that was sent at `sent` has ended, for want of time if `brief`.
+    pub(super) fn end_probe(&mut self, sent: Instant, brief: bool) {
+        if let Some(at) = self.under_way.iter().position(|other| *other == sent) {
+            self.under_way.swap_remove(at);
+        }
+        self.brief_failures += u32::from(brief);
     }
 
     /// The port to ask along with the check.
@@ -211,7 +269,7 @@ impl Entry {
         self.step(Evidence { input, sent, seen }, rng, now);
     }
 
-    /// Whether an accepted connect proves nothing for now.
+    /// Whether an accepted connect proves nothing at `now`.
     fn is_held_down(&self, now: Instant) -> bool {
         self.state() == HealthState::Down && self.hang.as_ref().is_some_and(|hang| hang.holds(now))
     }
@@ -219,7 +277,8 @@ impl Entry {
     /// Takes what came of a burst.
     pub(super) fn on_decision(&mut self, decision: Decision, rng: &mut impl Rng, now: Instant) {
         match decision {
-            Decision::Lifted | Decision::Undecided => {}
+            Decision::Lifted => self.suspect.settle(now),
+            Decision::Undecided => {}
             Decision::Hangs { raised } => {
                 let evidence = Evidence {
                     input: Input::Burst(Failure::Answer(Arc::from(hang::WORDS))),
@@ -269,6 +328,9 @@ impl Entry {
         }
         if self.machine.state() == HealthState::Up {
             self.dead_port = None;
+        }
+        if self.machine.failed() == 0 {
+            self.brief_failures = 0;
         }
         self.schedule.set_pace(self.machine.pace(), rng, now);
     }

@@ -16,7 +16,11 @@ use crate::fixture::{
 };
 
 async fn run(target: &ProbeTarget) -> Finding {
-    in_time("the probe", probe(target, &TlsClients::default())).await
+    in_time(
+        "the probe",
+        probe(target, target.check.timeout, &TlsClients::default()),
+    )
+    .await
 }
 
 async fn ask_http(endpoint: &Accepting, question: HttpProbe) -> Option<Failure> {
@@ -201,9 +205,16 @@ async fn a_port_besides_must_pass_too() {
     let (_held, dead) = Refusing::new();
     let target = target(endpoint.address, check(Probe::Tcp));
     let tls = TlsClients::default();
-    let finding = probe_with_port(&target, Some(EndpointAddr(dead)), &tls).await;
+    let patience = target.check.timeout;
+    let finding = probe_with_port(&target, Some(EndpointAddr(dead)), patience, &tls).await;
     assert_eq!(finding.failure, Some(Failure::Refused));
-    let finding = probe_with_port(&target, Some(EndpointAddr(endpoint.address)), &tls).await;
+    let finding = probe_with_port(
+        &target,
+        Some(EndpointAddr(endpoint.address)),
+        patience,
+        &tls,
+    )
+    .await;
     assert_eq!(finding.failure, None);
 }
 
@@ -465,7 +476,9 @@ async fn a_certificate_is_judged_only_when_asked() {
     for (tls, check, name, passes) in table {
         let mut target = target(endpoint.address, check);
         target.name = name.map(Arc::from);
-        let failure = in_time("the probe", probe(&target, tls)).await.failure;
+        let failure = in_time("the probe", probe(&target, target.check.timeout, tls))
+            .await
+            .failure;
         let row = format!("{:?} {name:?}", target.check.probe);
         match failure {
             None => assert!(passes, "{row}"),

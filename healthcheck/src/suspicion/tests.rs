@@ -418,7 +418,17 @@ fn a_refusal_after_flows_ended_together_is_enough() {
 
     let mut bench = Bench::new();
     bench.signal(SignalKind::EndedTogether);
-    bench.poll().unwrap();
+    bench.whole_burst();
+    assert_eq!(
+        failure_of(bench.outcomes(&[None, REFUSED])),
+        Some(Failure::Refused),
+        "it accepted while it died"
+    );
+
+    let mut bench = Bench::new();
+    bench.signal(SignalKind::EndedTogether);
+    bench.whole_burst();
+    assert_eq!(bench.outcomes(&[None, None]), None, "the last is awaited");
     assert_eq!(bench.outcomes(&[None]), Some(Decision::Lifted));
 
     let mut bench = Bench::new();

@@ -29,6 +29,7 @@ const CONNECT_SLACK: Duration = Duration::from_millis(20);
 impl Worker {
     /// Reports the endpoints that have not answered this flow's connects.
     pub(super) fn report_slow(&self, key: u32) {
+        let flow = self.flows[key as usize].id;
         let Phase::Connecting(connecting) = &self.flows[key as usize].phase else {
             return;
         };
@@ -38,7 +39,7 @@ impl Worker {
             .map(|attempt| (Rc::clone(&attempt.route), attempt.port))
             .collect();
         for (route, port) in silent {
-            self.raise(&route, port, SignalKind::Slow);
+            self.raise(&route, port, SignalKind::Slow, flow);
         }
     }
 
@@ -65,7 +66,7 @@ impl Worker {
         self.budget.take_extra(self.now);
         self.flows[key as usize].attempts += 1;
         if let Err(error) = self.attempt(key, &candidate, Rc::clone(&route), Ask::Hedge) {
-            self.count_failure(&route, candidate.to.0.port(), &error);
+            self.count_failure(key, &route, candidate.to.0.port(), &error);
             door.stats.count_hedge(HedgeResult::Lost);
             self.forget_route(&route);
         }

@@ -1,13 +1,14 @@
 //! The socket of one connect: made, and judged when it fails.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use mio::net::TcpStream;
 use portolan_config::address::EndpointAddr;
 use portolan_config::model::ListenerSettings;
 use portolan_config::stats::{AddressFallback, ConnectFailure};
+use portolan_config::units::PortRange;
 use smallvec::SmallVec;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -43,6 +44,10 @@ pub(crate) fn open_as(
         let error = io::ErrorKind::AddrNotAvailable.into();
         return Err((Some(AddressFallback::Family), error));
     }
+    if client == to {
+        // It would meet itself.
+        return Err((Some(AddressFallback::Port), io::ErrorKind::AddrInUse.into()));
+    }
     let open = || {
         let socket = make(to)?;
         // The option of IPv4 is the one of both families: Linux passes it on (ipv6_setsockopt).
@@ -63,14 +68,11 @@ pub(crate) fn open_as(
 }
 
 fn make(to: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
+    Socket::new(
         Domain::for_address(to),
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
-    )?;
-    socket.set_tcp_nodelay(true)?;
-    sys::report_icmp(socket.as_fd(), to.is_ipv6())?;
-    Ok(socket)
+    )
 }
 
 fn connect(socket: Socket, to: SocketAddr) -> io::Result<TcpStream> {
@@ -82,17 +84,34 @@ fn connect(socket: Socket, to: SocketAddr) -> io::Result<TcpStream> {
     Ok(TcpStream::from_std(socket.into()))
 }
 
-/// Has the kernel watch the path to an endpoint. Three system calls and a timer, which a flow that is over at once does not need; the
-/// client's socket has inherited the same from its listener.
-pub(crate) fn watch_path(stream: &TcpStream, settings: &ListenerSettings) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
-    socket.set_tcp_user_timeout(Some(settings.user_timeout))
+/// Has no small segment wait for the acknowledgement of an earlier one. A socket's first write never waits (`tcp_nagle_check`), so a
+/// flow that is over after one need not ask. What is held back goes out now. True when the socket is so.
+pub(crate) fn send_at_once(stream: &TcpStream) -> bool {
+    // On a socket that was reset this fails, and there is nothing left to send.
+    stream.set_nodelay(true).is_ok()
 }
 
-/// On loopback a connect to a closed port in the ephemeral range can meet itself (simultaneous open): nobody is there.
-pub(crate) fn is_connected_to_itself(stream: &TcpStream, to: EndpointAddr) -> bool {
-    to.0.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local == to.0)
+/// Has the kernel watch the path to an endpoint, and tell what ICMP says of it (of a connect it is told always). Four system calls and
+/// a timer, which a flow that is over at once does not need; the client's socket has inherited the same from its listener.
+pub(crate) fn watch_path(
+    stream: &TcpStream,
+    to: IpAddr,
+    settings: &ListenerSettings,
+) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.keepalive))?;
+    socket.set_tcp_user_timeout(Some(settings.user_timeout))?;
+    sys::report_icmp(stream.as_fd(), to.is_ipv6())
+}
+
+/// On loopback a connect to a closed port that the system gives to clients can meet itself (simultaneous open): nobody is there.
+pub(crate) fn is_connected_to_itself(
+    stream: &TcpStream,
+    to: EndpointAddr,
+    ephemeral: &PortRange,
+) -> bool {
+    let possible = to.0.ip().is_loopback() && ephemeral.contains(to.0.port());
+    possible && stream.local_addr().is_ok_and(|local| local == to.0)
 }
 
 /// Whose fault a failed connect is.

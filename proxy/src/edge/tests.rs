@@ -10,8 +10,7 @@ use portolan_config::address::EndpointAddr;
 use portolan_config::flow::{EndCause, FlowRecord, RecordSink};
 use portolan_config::health::HealthState;
 use portolan_config::model::{
-    ClientAffinity, GroupSettings, Limits, ListenerSettings, OnUnhealthy, PortSteering, Protocol,
-    ProxyProtocol,
+    ClientAffinity, GroupSettings, IoEngine, Limits, ListenerSettings, PortSteering, Protocol,
 };
 use portolan_config::selector::Selector;
 use portolan_config::signal::{Signal, SignalKind, SignalSink};
@@ -117,14 +116,7 @@ pub(crate) fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> Wor
                 traffic_dial: TrafficDial::FULL,
                 distance: None,
                 port_overrides: Vec::new(),
-                settings: Arc::new(GroupSettings {
-                    proxy_protocol: ProxyProtocol::Off,
-                    client_address: Default::default(),
-                    on_unhealthy: OnUnhealthy::Reset,
-                    reset_over: Duration::from_secs(1),
-                    reset_rate: 2000,
-                    drain_timeout: Duration::from_secs(300),
-                }),
+                settings: Arc::new(GroupSettings::default()),
                 endpoints: endpoints.into(),
                 selector: Arc::new(Selector::build(&weights, ClientAffinity::None)),
             })
@@ -144,6 +136,7 @@ pub(crate) fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> Wor
     let edge = Edge::start(EdgeOptions {
         workers: 2,
         limits: Limits::default(),
+        io_engine: IoEngine::default(),
         steering: PortSteering::SkLookup,
         signals: seen.clone(),
         records: seen.clone(),
@@ -457,6 +450,7 @@ fn flows_and_sockets_go_to_a_successor() {
     let successor = Edge::start(EdgeOptions {
         workers: 1,
         limits: Limits::default(),
+        io_engine: IoEngine::default(),
         steering: PortSteering::SkLookup,
         signals: world.seen.clone(),
         records: world.seen.clone(),
@@ -551,7 +545,10 @@ fn what_a_dead_endpoint_never_had_goes_to_the_next_one_whole() {
     let (dying, dead) = listener();
     let (endpoint, address) = listener();
     let world = world(ListenerSettings::default(), &[&[dead], &[address]]);
+    let live = &world.listener.groups[0].endpoints[0].addresses[0].live;
     for round in 0..50 {
+        // Two that end together found doubt, and the next flow would be spared.
+        live.doubt.lift();
         let mut client = world.connect();
         let (socket, _) = dying.accept().unwrap();
         socket2::SockRef::from(&socket)

@@ -1,11 +1,13 @@
 //! The rules of the pick, one test a rule, then its properties. Seeds are fixed: what passes once passes always.
 
 mod explained;
-mod world;
+pub(crate) mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use portolan_config::clock;
 use portolan_config::flow::PickReason;
 use portolan_config::health::HealthState::{self, Down, Unknown, Up};
 use portolan_config::model::ClientAffinity::{None as NoAffinity, SourceIp};
@@ -62,6 +64,87 @@ fn one_each(dials: &[(&str, f64)]) -> Vec<Group> {
         .iter()
         .map(|(region, dial)| Group::new(region, *dial, vec![Endpoint::up("a")]))
         .collect()
+}
+
+#[test]
+fn what_live_flows_doubt_is_passed_over_while_there_is_another() {
+    let two = || vec![Endpoint::up("a"), Endpoint::up("b")];
+    let groups = vec![
+        Group::new("near", 100.0, two()),
+        Group::new("far", 100.0, vec![Endpoint::up("c")]),
+    ];
+    let listener = listener_of(NoAffinity, groups);
+    let doubt = |group: usize, endpoint: usize| {
+        let live = &listener.groups[group].endpoints[endpoint].addresses[0].live;
+        live.doubt.found(clock::millis(Instant::now()));
+    };
+    let got = || {
+        picks(&listener, 100)
+            .into_iter()
+            .flatten()
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(
+        got(),
+        BTreeSet::from(["near/a", "near/b"].map(str::to_owned))
+    );
+    doubt(0, 0);
+    assert_eq!(got(), BTreeSet::from(["near/b".to_owned()]));
+    let walked = walk(&listener, "192.0.2.1:4000");
+    let walked: Vec<_> = walked.iter().map(|c| name(&listener, c)).collect();
+    assert_eq!(walked, ["near/b", "far/c", "near/a"]);
+    doubt(0, 1);
+    assert_eq!(got(), BTreeSet::from(["far/c".to_owned()]));
+    // When all are doubted, none is.
+    doubt(1, 0);
+    assert_eq!(
+        got(),
+        BTreeSet::from(["near/a", "near/b"].map(str::to_owned))
+    );
+
+    let sticky = listener_of(SourceIp, vec![Group::new("near", 100.0, two())]);
+    let before = picks(&sticky, 100);
+    let live = &sticky.groups[0].endpoints[0].addresses[0].live;
+    live.doubt.found(clock::millis(Instant::now()));
+    assert_eq!(
+        picks(&sticky, 100),
+        before,
+        "clients stay until it is decided"
+    );
+}
+
+#[test]
+fn doubt_puts_off_and_hides_nobody_from_a_walk() {
+    let names = ["near/a", "near/b", "far/c", "farther/d"];
+    for doubted in 0..1_u32 << names.len() {
+        let groups = vec![
+            Group::new("near", 100.0, vec![Endpoint::up("a"), Endpoint::up("b")]),
+            Group::new("far", 100.0, vec![Endpoint::up("c")]),
+            Group::new("farther", 100.0, vec![Endpoint::up("d")]),
+        ];
+        let listener = listener_of(NoAffinity, groups);
+        let places = [(0, 0), (0, 1), (1, 0), (2, 0)];
+        let is_doubted = |index: usize| doubted & (1 << index) != 0;
+        for (index, (group, endpoint)) in places.into_iter().enumerate() {
+            if is_doubted(index) {
+                let live = &listener.groups[group].endpoints[endpoint].addresses[0].live;
+                live.doubt.found(clock::millis(Instant::now()));
+            }
+        }
+        for client in clients(20) {
+            let walked = walk(&listener, &client);
+            let walked: Vec<_> = walked.iter().map(|c| name(&listener, c)).collect();
+            let all = walked.iter().map(String::as_str).collect::<BTreeSet<_>>();
+            assert_eq!(all, BTreeSet::from(names), "{doubted:04b}");
+            let index = |name: &String| names.iter().position(|n| n == name).unwrap();
+            let sound = names.len() - doubted.count_ones() as usize;
+            let first = walked.iter().take(sound).map(index);
+            assert!(
+                first.into_iter().all(|i| !is_doubted(i)),
+                "{walked:?} {doubted:04b}"
+            );
+        }
+    }
 }
 
 #[test]

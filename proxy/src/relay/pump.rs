@@ -4,16 +4,18 @@
 //! not read again until the chunk is gone: that is the whole of the backpressure, everything else stays in socket buffers.
 //! This is the seam behind which another engine (io_uring, splice) can stand: [`pump`] knows sockets and a [`Pipe`], no flow.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 
 use mio::net::TcpStream;
+use rustix::net::{RecvFlags, SendFlags};
 
 /// Bytes that a direction may move before others get their turn.
 const TURN_BUDGET: usize = 1 << 20;
 
-/// The scratch buffer of a worker. Large reads are what bulk rate is made of; 256 KiB still fits a second-level cache.
-pub(crate) const SCRATCH: usize = 256 << 10;
+/// The scratch buffer of a worker. Large reads are what bulk rate is made of; 512 KiB still fits a second-level cache, and twice that
+/// gains nothing more.
+pub(crate) const SCRATCH: usize = 512 << 10;
 
 /// Kept bytes of all flows of a worker from which on reads are small, so that many stalled peers cannot take
 /// [`SCRATCH`] bytes each.
@@ -22,7 +24,10 @@ const KEPT_SOFT_LIMIT: usize = 16 << 20;
 /// The read size above [`KEPT_SOFT_LIMIT`].
 const SMALL_READ: usize = 16 << 10;
 
-/// Empty chunks that a worker keeps for the next slow peer.
+/// A reading that is no small message.
+const LARGE: usize = 8 << 10;
+
+/// Empty chunks that a worker keeps for the next slow peer: each grows to what was ever kept in it, [`SCRATCH`] bytes at most.
 const SPARE_CHUNKS: usize = 4;
 
 /// What is known of a socket's readiness. Edge-triggered: set by events, cleared by a call that would block.
@@ -47,6 +52,8 @@ pub(crate) struct Pipe {
     pub(crate) eof: bool,
     /// The sink was told so: the direction is over.
     pub(crate) shut: bool,
+    /// Readings are large: this is no exchange of small messages.
+    pub(crate) large: bool,
     kept: Option<Box<Kept>>,
 }
 
@@ -98,8 +105,26 @@ impl Scratch {
     /// Keeps what the sink did not take of the buffer's bytes `range`.
     fn keep(&mut self, pipe: &mut Pipe, range: std::ops::Range<usize>) {
         let mut bytes = self.spare.pop().unwrap_or_default();
+        // Exactly: doubled, the spare ones of a worker would hold twice as much for good.
+        bytes.reserve_exact(range.len());
         bytes.extend_from_slice(&self.buffer[range]);
         self.kept += bytes.len();
+        pipe.kept = Some(Box::new(Kept {
+            bytes,
+            at: 0,
+            ours: 0,
+        }));
+    }
+
+    /// Keeps bytes behind those that are kept already.
+    fn keep_more(&mut self, pipe: &mut Pipe, more: &[u8]) {
+        self.kept += more.len();
+        if let Some(kept) = &mut pipe.kept {
+            kept.bytes.extend_from_slice(more);
+            return;
+        }
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.extend_from_slice(more);
         pipe.kept = Some(Box::new(Kept {
             bytes,
             at: 0,
@@ -198,7 +223,7 @@ pub(crate) fn pump(
             return Pumped::Again;
         }
         let size = scratch.read_size();
-        match retry(|| (&*source).read(&mut scratch.buffer[..size])) {
+        match receive(source, &mut scratch.buffer[..size]) {
             Ok(0) => pipe.eof = true,
             Ok(read) => {
                 // A short read has emptied the queue, and the next byte will be an event, unless the end is already in it.
@@ -206,6 +231,7 @@ pub(crate) fn pump(
                     source_ready.readable = false;
                 }
                 pipe.reads = pipe.reads.saturating_add(1);
+                pipe.large |= read >= LARGE;
                 budget = budget.saturating_sub(read);
                 match write(sink, sink_ready, &scratch.buffer[..read]) {
                     Ok(taken) => {
@@ -229,6 +255,39 @@ pub(crate) fn pump(
             Err(error) => return Pumped::SourceFailed(error),
         }
     }
+}
+
+/// What became of bytes that were received otherwise.
+#[derive(Debug)]
+pub(crate) enum Pushed {
+    /// The sink has them, or they are kept for it.
+    Done,
+    /// The sink has failed, and they are kept.
+    Failed(io::Error),
+}
+
+/// Gives the sink what was received otherwise, behind what is kept already.
+pub(crate) fn push(
+    sink: &TcpStream,
+    ready: &mut Ready,
+    pipe: &mut Pipe,
+    scratch: &mut Scratch,
+    bytes: &[u8],
+) -> Pushed {
+    pipe.reads = pipe.reads.saturating_add(1);
+    let (taken, failed) = if pipe.is_blocked() {
+        (0, None)
+    } else {
+        match write(sink, ready, bytes) {
+            Ok(taken) => (taken, None),
+            Err((taken, error)) => (taken, Some(error)),
+        }
+    };
+    pipe.bytes += taken as u64;
+    if taken < bytes.len() {
+        scratch.keep_more(pipe, &bytes[taken..]);
+    }
+    failed.map_or(Pushed::Done, Pushed::Failed)
 }
 
 /// Passes the end on.
@@ -278,9 +337,13 @@ fn flush(
 fn write(sink: &TcpStream, ready: &mut Ready, bytes: &[u8]) -> Result<usize, (usize, io::Error)> {
     let mut taken = 0;
     while ready.writable && taken < bytes.len() {
-        match retry(|| (&*sink).write(&bytes[taken..])) {
+        match send(sink, &bytes[taken..]) {
             Ok(0) => return Err((taken, ErrorKind::WriteZero.into())),
-            Ok(written) => taken += written,
+            Ok(written) => {
+                taken += written;
+                // A short write has filled the queue, and room in it will be an event: `tcp_sendmsg` has asked for that.
+                ready.writable = taken == bytes.len();
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => ready.writable = false,
             Err(error) => return Err((taken, error)),
         }
@@ -288,11 +351,15 @@ fn write(sink: &TcpStream, ready: &mut Ready, bytes: &[u8]) -> Result<usize, (us
     Ok(taken)
 }
 
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
+// The calls themselves, not the C library's, which makes each of them a point where a thread may be cancelled.
+
+fn receive(source: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let receive = || rustix::net::recv(source, &mut *buffer, RecvFlags::empty());
+    let (_, read) = rustix::io::retry_on_intr(receive)?;
+    Ok(read)
+}
+
+fn send(sink: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let send = || rustix::net::send(sink, bytes, SendFlags::NOSIGNAL);
+    Ok(rustix::io::retry_on_intr(send)?)
 }

@@ -16,6 +16,7 @@ use super::{Carried, Turn, Udp};
 impl Udp {
     /// Ends a flow.
     pub(super) fn end(&mut self, turn: &Turn<'_>, id: FlowId, cause: EndCause) {
+        self.count_lost(id);
         let Some(flow) = self.table.remove(id) else {
             return;
         };

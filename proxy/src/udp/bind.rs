@@ -5,14 +5,14 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use portolan_config::model::{ListenerSettings, Protocol};
 use portolan_config::snapshot::{ListenerSnapshot, Snapshot};
 
 use super::socket::Takes;
-use super::{Command, socket};
+use super::{Command, Group, Sockets, socket};
 use crate::doors::Whose;
 use crate::edge::BindState;
 use crate::handover::ListeningSocket;
@@ -32,6 +32,8 @@ pub(crate) struct Binds {
     wide: Places<OwnedFd>,
     /// What answers of those leave by: by worker and whether it is for IPv6.
     raw: BTreeMap<(usize, bool), Arc<OwnedFd>>,
+    /// What listeners that are gone have left to the workers, for as long as there are flows.
+    leaving: BTreeMap<SocketAddr, Left>,
     /// What both were made for.
     layout: Vec<(DoorKey, Vec<IpAddr>)>,
     tried: Option<Instant>,
@@ -41,11 +43,14 @@ pub(crate) struct Binds {
     salt: u32,
 }
 
+/// Sockets that only workers have any more, and the worker that has the first of them.
+type Left = (Weak<Sockets>, usize);
+
 struct Bound {
     door: DoorKey,
     /// In the order of the workers; kept to be handed to a successor.
-    sockets: Vec<Arc<OwnedFd>>,
-    /// The worker of the first of them.
+    group: Group,
+    /// The worker that has the first of them.
     first: usize,
     /// Why it does not listen; nothing is listed of a family that this host does not have.
     error: Option<Fault>,
@@ -68,6 +73,7 @@ impl Binds {
             bound: BTreeMap::new(),
             wide: Places::new(),
             raw: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             layout: Vec::new(),
             tried: None,
             handed: false,
@@ -99,7 +105,7 @@ impl Binds {
         self.handed = true;
         let mut sockets = self.wide.sockets(Protocol::Udp)?;
         for (address, bound) in &self.bound {
-            for socket in &bound.sockets {
+            for socket in bound.group.iter() {
                 sockets.push(ListeningSocket {
                     protocol: Protocol::Udp,
                     address: *address,
@@ -118,7 +124,7 @@ impl Binds {
 
     /// Descriptors that the sockets take.
     pub(crate) fn descriptors(&self) -> usize {
-        self.bound.values().map(|bound| bound.sockets.len()).sum()
+        self.bound.values().map(|bound| bound.group.len()).sum()
     }
 
     /// Whether a successor has been given the sockets, and reads them.
@@ -194,9 +200,13 @@ impl Binds {
         inherited: &mut Vec<ListeningSocket>,
         tell: &mut impl FnMut(usize, Command),
     ) {
+        self.leaving
+            .retain(|_, (group, _)| group.strong_count() > 0);
         self.bound.retain(|bind, bound| {
             let stays = wanted.contains_key(bind);
             if !stays && bound.error.is_none() {
+                let group = Arc::downgrade(&bound.group);
+                self.leaving.insert(*bind, (group, bound.first));
                 (0..workers).for_each(|worker| tell(worker, Command::Close { bind: *bind }));
             }
             stays
@@ -217,23 +227,27 @@ impl Binds {
                 }
                 continue;
             }
-            let opened = match take(inherited, *bind) {
-                // The group that they are steers as it did, so it must stay what it is, however many workers there are.
-                sockets if !sockets.is_empty() => Ok(sockets),
-                _ => {
+            // What is still there must come back whole: a second group of sockets would take flows from the first.
+            let left = self.leaving.remove(bind);
+            let left = left.and_then(|(group, first)| Some((group.upgrade()?, first)));
+            let opened = match left {
+                Some(left) => Ok(left),
+                None => {
                     let workers = if alone { 1 } else { workers };
-                    socket::listen(*bind, workers, self.salt, Takes::ItsPort)
+                    take_or_listen(inherited, *bind, workers, self.salt).map(|group| {
+                        let first = if group.len() == 1 { number } else { 0 };
+                        (group, first)
+                    })
                 }
             };
-            let (sockets, error) = match opened {
-                Ok(sockets) => (sockets.into_iter().map(Arc::new).collect(), None),
-                Err(error) => (Vec::new(), Some(fault(*bind, listener, &error))),
+            let (group, first, error) = match opened {
+                Ok((group, first)) => (group, first, None),
+                Err(error) => (Group::from([]), 0, Some(fault(*bind, listener, &error))),
             };
-            let first = if sockets.len() == 1 { number } else { 0 };
-            open(*bind, &door, &sockets, first, workers, tell);
+            open(*bind, &door, &group, first, workers, tell);
             let bound = Bound {
                 door,
-                sockets,
+                group,
                 first,
                 error,
             };
@@ -295,12 +309,13 @@ impl<T: FnMut(usize, Command)> wide::Kind for Udp<'_, T> {
     fn tell(&mut self, change: Change<'_, OwnedFd>) {
         match change {
             Change::Open { at, sockets, doors } => {
-                for (slot, socket) in sockets.iter().enumerate() {
+                let group = Group::from(sockets.to_vec());
+                for slot in 0..sockets.len() {
                     let worker = slot % self.workers;
                     let command = Command::Open {
                         bind: at,
+                        group: Arc::clone(&group),
                         slot,
-                        socket: Arc::clone(socket),
                         whose: Whose::ByPort(Arc::clone(&doors)),
                         raw: self.raw.get(&(worker, at.is_ipv6())).map(Arc::clone),
                     };
@@ -325,21 +340,36 @@ impl<T: FnMut(usize, Command)> wide::Kind for Udp<'_, T> {
 fn open(
     bind: SocketAddr,
     door: &DoorKey,
-    sockets: &[Arc<OwnedFd>],
+    group: &Group,
     first: usize,
     workers: usize,
     tell: &mut impl FnMut(usize, Command),
 ) {
-    for (slot, socket) in sockets.iter().enumerate() {
+    for slot in 0..group.len() {
         let command = Command::Open {
             bind,
+            group: Arc::clone(group),
             slot,
-            socket: Arc::clone(socket),
             whose: Whose::One(door.clone()),
             raw: None,
         };
         tell((first + slot) % workers, command);
     }
+}
+
+/// A predecessor's sockets, or new ones.
+fn take_or_listen(
+    inherited: &mut Vec<ListeningSocket>,
+    bind: SocketAddr,
+    workers: usize,
+    salt: u32,
+) -> io::Result<Group> {
+    // The group that they are steers as it did, so it must stay what it is, however many workers there are.
+    let mut sockets = take(inherited, bind);
+    if sockets.is_empty() {
+        sockets = socket::listen(bind, workers, salt, Takes::ItsPort)?;
+    }
+    Ok(sockets.into_iter().map(Arc::new).collect())
 }
 
 /// A predecessor's sockets of one address and port, in the order of its workers.

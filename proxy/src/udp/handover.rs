@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,9 +21,13 @@ use super::open::name_of;
 use super::quic::{self, Home};
 use super::replay::Kept;
 use super::table::{Declared, FlowId, Tuple};
-use super::{Carried, Turn, Udp};
+use super::{Carried, Rare, Turn, Udp};
 use crate::handover::find;
+use crate::sys::udp::dropped;
 use crate::worker::Shared;
+
+/// What a flow keeps of its idle time at least when it arrives: longer than its way takes.
+const ON_THE_WAY: Duration = Duration::from_secs(2);
 
 /// A flow of UDP on its way to a successor.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ pub struct HandedDatagrams {
     pub at_endpoint: Duration,
     /// Since the endpoint's last datagram, if there was one.
     pub heard: Option<Duration>,
+    /// Since the last datagram of either side.
+    pub silent: Duration,
     /// Connects tried.
     pub attempts: u8,
     /// Why this endpoint.
@@ -112,6 +118,7 @@ impl Udp {
             tracing::debug!(%error, "a flow's socket was not registered");
         }
         let confirmed = self.table.is_confirmed(id);
+        let silent = self.table.silent(id, turn.now);
         let flow = self.table.remove(id)?;
         let carried = flow.carried;
         let path = Rc::clone(&carried.path);
@@ -142,12 +149,12 @@ impl Udp {
             age: ago(carried.started),
             at_endpoint: ago(carried.since),
             heard: (carried.heard > 0).then(|| ago(carried.heard)),
+            silent,
             attempts: carried.attempts,
             reason: carried.reason,
             confirmed,
             connection: carried
-                .connection
-                .as_ref()
+                .connection()
                 .and_then(|id| id.known_by().id())
                 .unwrap_or_default(),
             bytes: (carried.bytes_in, carried.bytes_out),
@@ -202,9 +209,7 @@ impl Udp {
             port: handed.endpoint_addr.port(),
             attempts: handed.attempts,
             reason: handed.reason,
-            tried: None,
-            source: shared.gate.readmit_source(source),
-            connection: connection.map(Box::new),
+            rare: Rare::of(shared.gate.readmit_source(source), connection),
             id: handed.id,
             bytes_in: handed.bytes.0,
             bytes_out: handed.bytes.1,
@@ -214,10 +219,14 @@ impl Udp {
             since: ago(handed.at_endpoint),
             heard: handed.heard.map_or(0, |heard| ago(heard).max(1)),
             kept: Kept::NONE,
+            // Its predecessor has counted those.
+            lost: dropped(handed.socket.as_fd()).unwrap_or(0),
         };
-        // Its idle time begins anew: nobody is worse off for one more of it.
         let idle = listener.settings.idle_timeout;
         let id = self.table.insert(tuple, declared, carried, idle, turn.now);
+        // What came for it on the way waits in a queue, and is to find it here.
+        let silent = handed.silent.min(idle.saturating_sub(ON_THE_WAY));
+        self.table.has_been_silent(id, silent, idle, turn.now);
         if handed.confirmed {
             self.table.confirm(id);
         }

@@ -17,7 +17,7 @@ use super::open::First;
 use super::replay::Kept;
 use super::table::{Declared, FlowId, Tuple};
 use super::train::{Piece, joined};
-use super::{Again, Turn, Udp};
+use super::{Again, Entrance, Turn, Udp};
 use crate::accept::is_lack;
 use crate::flow::Door;
 use crate::proxy_protocol::{Decoded, decode, encode_v2};
@@ -74,7 +74,8 @@ enum After {
 impl Udp {
     /// Reads what waits at a listening socket, up to a turn's share.
     pub(super) fn read_entrance(&mut self, turn: &mut Turn<'_>, key: usize) {
-        if self.handed || self.held {
+        let handed = |entrance: &Entrance| self.handed && entrance.leaving.is_none();
+        if self.held || self.entrances.get(key).is_none_or(handed) {
             return;
         }
         let mut inbox = std::mem::take(&mut self.inbox);
@@ -84,7 +85,7 @@ impl Udp {
                 more = false;
                 break;
             };
-            match inbox.receive(entrance.socket.as_fd(), true, 0..SLOTS) {
+            match inbox.receive(entrance.socket(), true, 0..SLOTS) {
                 Ok(metas) => {
                     let metas: SmallVec<[Meta; SLOTS]> = metas.into();
                     more = metas.len() == SLOTS;

@@ -6,7 +6,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -24,11 +23,12 @@ use super::path::Path;
 use super::quic::Home;
 use super::replay::Kept;
 use super::table::{Declared, Flow, FlowId, Tuple};
-use super::{Carried, Source, Turn, Udp, socket};
+use super::{Carried, Rare, Source, Turn, Udp, socket};
 use crate::accept::is_lack;
 use crate::connect::classify;
 use crate::flow::Door;
 use crate::pick::{self, Candidate};
+use crate::sys;
 
 /// A datagram that belongs to no flow.
 pub(super) struct First<'d> {
@@ -74,7 +74,7 @@ impl Udp {
         turn: &mut Turn<'_>,
         first: &First<'_>,
     ) -> Result<FlowId, DropCause> {
-        if self.closing {
+        if self.closing || self.entrances[first.entrance].leaving.is_some() {
             return Err(DropCause::Closing);
         }
         if SocketAddr::from(first.tuple.client).port() == 0 {
@@ -83,9 +83,14 @@ impl Udp {
         if !self.openings.may_open(turn.now) {
             return Err(DropCause::Overload);
         }
-        let began = Instant::now();
+        if !self.openings.is_rationed() {
+            return self.open_admitted(turn, first);
+        }
+        // The worker's own time: on a busy host others run meanwhile, which is no flood.
+        let began = sys::thread_time();
         let opened = self.open_admitted(turn, first);
-        self.openings.spent(began.elapsed());
+        self.openings
+            .spent(sys::thread_time().saturating_sub(began));
         opened
     }
 
@@ -135,9 +140,7 @@ impl Udp {
             port,
             attempts,
             reason,
-            tried: None,
-            source,
-            connection: None,
+            rare: Rare::of(source, None),
             id,
             bytes_in: 0,
             bytes_out: 0,
@@ -147,6 +150,7 @@ impl Udp {
             since: now,
             heard: 0,
             kept: Kept::NONE,
+            lost: 0,
         };
         let idle = listener.settings.idle_timeout;
         let flow = self
@@ -301,12 +305,7 @@ impl Udp {
         let path = Rc::clone(&flow.carried.path);
         let port = flow.carried.port;
         let answered = flow.carried.heard > 0;
-        let mut tried = flow
-            .carried
-            .tried
-            .take()
-            .map(|tried| tried.into_vec())
-            .unwrap_or_default();
+        let mut tried = std::mem::take(&mut flow.carried.rare().tried);
         tried.push(path.route.address);
         let ends = Ends::of(&flow.tuple, flow.declared.as_deref());
         let number = flow.carried.id;
@@ -319,7 +318,7 @@ impl Udp {
         if answered {
             self.end_part(turn, id, EndCause::EndpointRst);
         }
-        self.settle_at(turn, id, reached, Some(tried));
+        self.settle_at(turn, id, reached, tried);
         true
     }
 
@@ -337,18 +336,13 @@ impl Udp {
             && !Rc::ptr_eq(&reached.path, &path)
         {
             self.end_part(turn, id, cause);
-            self.settle_at(turn, id, reached, None);
+            self.settle_at(turn, id, reached, Vec::new());
         }
     }
 
     /// Moves a flow to another endpoint.
-    fn settle_at(
-        &mut self,
-        turn: &Turn<'_>,
-        id: FlowId,
-        reached: Reached,
-        tried: Option<Vec<AddressId>>,
-    ) {
+    fn settle_at(&mut self, turn: &Turn<'_>, id: FlowId, reached: Reached, tried: Vec<AddressId>) {
+        self.count_lost(id);
         let Some(flow) = self.table.get_mut(id) else {
             return;
         };
@@ -366,8 +360,11 @@ impl Udp {
         carried.reason = reason;
         carried.since = clock::millis(turn.now);
         carried.heard = 0;
-        carried.connection = None;
-        carried.tried = tried.map(Vec::into_boxed_slice);
+        if !tried.is_empty() || carried.rare.is_some() {
+            let rare = carried.rare();
+            (rare.connection, rare.tried) = (None, tried);
+        }
+        carried.lost = 0;
         left.route.stats.active_flows.fetch_sub(1, Relaxed);
         self.forget_path(&left);
         if let Err(error) = self.carry(turn, id, socket) {
@@ -378,7 +375,7 @@ impl Udp {
     /// Counts a failed connect and tells the health side, where the endpoint is at fault.
     fn count_failure(&mut self, turn: &Turn<'_>, path: &Path, port: u16, error: &io::Error) {
         let (route, shared) = (&path.route, turn.shared);
-        // A socket that cannot be connected for now has found no free port.
+        // A socket that cannot be connected at once has found no free port.
         let failure = if error.kind() == io::ErrorKind::WouldBlock {
             ConnectFailure::Local
         } else {

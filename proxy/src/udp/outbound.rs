@@ -76,7 +76,9 @@ impl Udp {
         let now = clock::millis(turn.now).max(1);
         carried.heard = now;
         carried.kept = Kept::NONE;
-        carried.tried = None;
+        if let Some(rare) = &mut carried.rare {
+            rare.tried.clear();
+        }
         let path = Rc::clone(&carried.path);
         path.route.live.heard(now);
         let quic = path.route.door.settings().quic;
@@ -93,7 +95,7 @@ impl Udp {
                 let known = &turn.shared.connections;
                 let home = carried.home();
                 if let Some(id) = known.learn(name, packet, to.ip(), home, turn.now) {
-                    carried.connection = Some(Box::new(id));
+                    carried.rare().connection = Some(id);
                 }
             }
             carried.packets_out += meta.datagrams();
@@ -192,7 +194,7 @@ impl Udp {
                     .collect();
                 let trains = trains(rest, &parts, entrance.joins);
                 let sizes = || trains.clone().map(|train| train.parts.len());
-                let (socket, ipv6) = (entrance.socket.as_fd(), entrance.bind.is_ipv6());
+                let (socket, ipv6) = (entrance.socket(), entrance.bind.is_ipv6());
                 let result = self.sender.send(socket, ipv6, trains.clone());
                 let result = result.map(|count| sizes().take(count).sum::<usize>());
                 let first = sizes().next().unwrap_or(1);
@@ -245,7 +247,7 @@ impl Udp {
         let Some(entrance) = self.entrances.get(reply.entrance as usize) else {
             return;
         };
-        let (socket, ipv6) = (entrance.socket.as_fd(), entrance.bind.is_ipv6());
+        let (socket, ipv6) = (entrance.socket(), entrance.bind.is_ipv6());
         let (mut datagrams, mut bytes) = (0, 0);
         let train = self.outbox.bytes(reply.slot, reply.len);
         for payload in pieces(train, reply.segment) {

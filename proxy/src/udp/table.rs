@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use crate::list::{self, Linked, Links, NIL};
-use crate::wheel::{InSlot, NO_SLOT, Timed, Wheel};
+use crate::wheel::{InSlot, NO_SLOT, TICK, Timed, Wheel};
 
 /// An address and port in one form for both families: an IPv4 address is kept mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -209,6 +209,36 @@ impl<C> Table<C> {
         }
     }
 
+    /// How long nothing has passed.
+    pub(crate) fn silent(&self, id: FlowId, now: Instant) -> Duration {
+        let tick = self.wheel.tick(now);
+        self.get(id).map_or(Duration::ZERO, |flow| {
+            TICK * tick.saturating_sub(flow.active)
+        })
+    }
+
+    /// Notes for how long nothing had passed when the flow was taken in.
+    pub(crate) fn has_been_silent(
+        &mut self,
+        id: FlowId,
+        silent: Duration,
+        idle: Duration,
+        now: Instant,
+    ) {
+        let active = self
+            .wheel
+            .tick(now)
+            .saturating_sub((silent.as_millis() / TICK.as_millis()) as u32);
+        if let Some(flow) = self.flows.get_mut(id as usize) {
+            flow.active = active;
+            self.wheel.set(
+                &mut self.flows,
+                id,
+                active.saturating_add(Wheel::ticks(idle)),
+            );
+        }
+    }
+
     /// Whether [`Table::confirm`] was said of it.
     pub(crate) fn is_confirmed(&self, id: FlowId) -> bool {
         self.get(id).is_some_and(|flow| flow.confirmed)
@@ -266,7 +296,7 @@ impl<C> Table<C> {
         &mut self,
         now: Instant,
         idle: impl Fn(&C) -> Duration,
-        mut alive: impl FnMut(&C),
+        mut alive: impl FnMut(FlowId, &C),
     ) -> Vec<FlowId> {
         let tick = self.wheel.tick(now);
         let mut due = self.wheel.turn(&mut self.flows, now);
@@ -278,7 +308,7 @@ impl<C> Table<C> {
             if deadline <= tick {
                 return true;
             }
-            alive(&flow.carried);
+            alive(*id, &flow.carried);
             self.wheel.set(&mut self.flows, *id, deadline);
             false
         });

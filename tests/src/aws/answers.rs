@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::{Accelerator, Fault, World};
-use crate::binary;
+use crate::{binary, fake};
 
 type Answer = (u16, &'static str, String);
 
@@ -32,35 +32,12 @@ pub(super) fn operation(target: Option<&str>, body: &[u8]) -> String {
 }
 
 fn form(body: &[u8], name: &str) -> Option<String> {
-    all_of_form(body)
-        .into_iter()
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value)
+    let mut pairs = all_of_form(body).into_iter();
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 fn all_of_form(body: &[u8]) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(body);
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs
-        .map(|(key, value)| (decoded(key), decoded(value)))
-        .collect()
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'%' => {
-                let digits: Vec<u8> = rest.by_ref().take(2).collect();
-                let digits = String::from_utf8_lossy(&digits).into_owned();
-                bytes.push(u8::from_str_radix(&digits, 16).unwrap_or(b'?'));
-            }
-            b'+' => bytes.push(b' '),
-            byte => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    fake::pairs(&String::from_utf8_lossy(body)).collect()
 }
 
 /// Status, content type and body.
@@ -290,6 +267,9 @@ fn query(world: &World, fault: Fault, operation: &str, body: &[u8]) -> Answer {
         );
     }
     let is_empty = fault == Fault::EmptyLists;
+    if operation == "DescribeInstances" {
+        return instances(world, is_empty, &members("Filter.1.Value."));
+    }
     let chosen = world
         .balancers
         .iter()
@@ -391,6 +371,23 @@ fn query(world: &World, fault: Fault, operation: &str, body: &[u8]) -> Answer {
     };
     let text = format!(
         "<{operation}Response><{operation}Result>{result}</{operation}Result></{operation}Response>"
+    );
+    (200, XML, text)
+}
+
+/// By filter: those that are not there are left out.
+fn instances(world: &World, is_empty: bool, wanted: &[String]) -> Answer {
+    let there = world.instances.iter();
+    let there = there.filter(|(id, _)| !is_empty && wanted.contains(id));
+    let items = there.map(|(id, ip)| {
+        format!(
+            "<item><instancesSet><item><instanceId>{id}</instanceId><instanceState><name>running</name></instanceState>\
+             <ipAddress>{ip}</ipAddress></item></instancesSet></item>"
+        )
+    });
+    let text = format!(
+        "<DescribeInstancesResponse><requestId>0f0f</requestId><reservationSet>{}</reservationSet></DescribeInstancesResponse>",
+        items.collect::<String>()
     );
     (200, XML, text)
 }

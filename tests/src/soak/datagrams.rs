@@ -32,10 +32,11 @@ const LOST_AFTER: Duration = Duration::from_secs(2);
 /// How long it listens at the end.
 const LAST_AFTER: Duration = Duration::from_secs(10);
 
-/// The listener's, in seconds. Longer than a client waits for what was lost, or its flow would be another one when it goes on.
-pub(super) const IDLE_TIMEOUT: u64 = 3;
+/// The listener's, in seconds. Longer than a client waits for what was lost, on a busy machine too, or its flow would be another one
+/// when it goes on.
+pub(super) const IDLE_TIMEOUT: u64 = 8;
 
-/// A flow's records come when the edge has forgotten it, and its idle time begins anew with every upgrade.
+/// A flow's records come when the edge has forgotten it; with an upgrade on the way that takes two seconds more.
 const RECORDED_AFTER: Duration = Duration::from_secs(IDLE_TIMEOUT + 17);
 
 /// What is known of a flow.

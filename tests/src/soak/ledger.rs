@@ -47,14 +47,18 @@ pub(super) enum FaultKind {
     Drain,
 }
 
+/// The listeners' half-close timeout.
+const HALF_CLOSE_MS: u64 = 30_000;
+
 impl FaultKind {
-    /// Whether it can end a flow with such a cause.
-    fn explains(self, cause: &str) -> bool {
-        match self {
-            FaultKind::Kill | FaultKind::Vanish => {
-                matches!(cause, "endpoint_rst" | "stranded_reset")
-            }
-            FaultKind::Drain => cause == "drain_timeout",
+    /// Whether it can end a flow like that.
+    fn explains(self, record: &Record) -> bool {
+        match (self, record.cause.as_str()) {
+            (FaultKind::Kill | FaultKind::Vanish, "endpoint_rst" | "stranded_reset")
+            | (FaultKind::Drain, "drain_timeout") => true,
+            // The kernel of who was not acknowledged tries again after pauses that double, the sixth of them longer than the edge waits.
+            (FaultKind::Vanish, "half_close") => record.lasted_ms >= HALF_CLOSE_MS,
+            _ => false,
         }
     }
 
@@ -394,7 +398,7 @@ fn judge(entry: &Entry, faults: &[Fault]) -> Judgement {
         let at_it = record.endpoint.as_deref() == Some(&fault.endpoint)
             && fault.overlaps(entry.began, ended);
         // Finished as far as the edge can know: what an endpoint has not read when it is killed has left the edge long ago.
-        at_it && (fault.kind.explains(&record.cause) || finished && fault.kind == FaultKind::Kill)
+        at_it && (fault.kind.explains(record) || finished && fault.kind == FaultKind::Kill)
     };
     match faults.iter().find(explains) {
         Some(fault) if finished => Judgement::Explained("unread".into(), fault.kind),
@@ -435,6 +439,7 @@ mod tests {
             bytes_in: plan.up + HEAD as u64,
             bytes_out: plan.down,
             packets_in: 1,
+            lasted_ms: 0,
             is_datagrams: false,
         }
     }

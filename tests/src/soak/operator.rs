@@ -226,6 +226,7 @@ impl Operator {
     async fn upgrade(&mut self, with_flows: bool) {
         // A third would be refused, and says itself that this is the way.
         let with_flows = with_flows || self.predecessors.len() >= MOST_PREDECESSORS;
+        self.tell_warnings();
         let began = Instant::now();
         let old = if with_flows {
             self.done.upgrades_with_flows += 1;
@@ -238,6 +239,19 @@ impl Operator {
         self.done.slowest_upgrade_ms = self.done.slowest_upgrade_ms.max(took);
         self.predecessors.push(old);
         self.pid.store(self.edge.process().pid(), Relaxed);
+    }
+
+    /// Prints what the serving process warned of around its upgrade, before it goes: it is what explains a finding.
+    fn tell_warnings(&self) {
+        let of_upgrade = |line: &&str| {
+            line.contains(" WARN ")
+                && ["UDP", "upgrade", "cessor"]
+                    .iter()
+                    .any(|word| line.contains(word))
+        };
+        for line in self.edge.log().lines().filter(of_upgrade) {
+            println!("soak: the edge said: {line}");
+        }
     }
 
     async fn stall(&mut self, span: Duration) {

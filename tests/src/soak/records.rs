@@ -25,6 +25,7 @@ struct Line {
     bytes_in: u64,
     bytes_out: u64,
     packets_in: u64,
+    duration_ms: f64,
 }
 
 /// A flow as the edge saw it.
@@ -36,6 +37,7 @@ pub(super) struct Record {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) packets_in: u64,
+    pub(super) lasted_ms: u64,
     pub(super) is_datagrams: bool,
 }
 
@@ -123,6 +125,7 @@ impl Followed {
                 bytes_in: line.bytes_in,
                 bytes_out: line.bytes_out,
                 packets_in: line.packets_in,
+                lasted_ms: line.duration_ms as u64,
                 is_datagrams: line.protocol == "UDP",
             });
         }

@@ -92,7 +92,7 @@ impl Stage {
         let at_two = accelerator("plain", &plain[..1], &ports(plain), "", &groups);
         let affine = "client_affinity = \"SOURCE_IP\"";
         let at_one = accelerator("sticky", sticky, &ports(sticky), affine, &groups);
-        let unasked = Group::new("near", "1ms").with("health_check = { protocol = \"NONE\" }");
+        let unasked = Group::new("near", "1ms").unasked();
         let of_udp = self.udp.iter().fold(unasked, |group, endpoint| {
             group.named(&endpoint.name, endpoint.address, "")
         });

@@ -25,6 +25,7 @@ pub const KEYS: &[Key] = &[
     key(Table::Pop, "name", "name", Absent("the host's name"), "Name of this edge site, in state, metrics and logs."),
     key(Table::Pop, "addresses", "addresses", Value("[]"), "Unicast addresses of this PoP itself."),
     key(Table::Pop, "workers", "0 to 256", Value("0"), "Data-path threads; 0 is one a core; takes effect at start."),
+    key(Table::Pop, "io_engine", "`\"auto\"`, `\"epoll\"`, `\"io_uring\"`", Value("\"auto\""), "What receives the bytes of TCP flows: io_uring while many flows are busy and where the kernel allows it, never, or always; takes effect at start."),
     key(Table::Pop, "state_file", "path", Value("\"portolan.state.json\""), "Where the operator's drains are kept over restarts; relative to this file."),
     key(Table::Pop, "port_steering", "`\"sk_lookup\"`, `\"tproxy\"`", Value("\"sk_lookup\""), "How clients of listeners with more than 1000 ports come to their one socket a worker: a program in the kernel, or the firewall's rules; takes effect at start."),
 
@@ -161,7 +162,7 @@ pub const KEYS: &[Key] = &[
     key(Table::HealthCheck, "port", "1 to 65535", Absent("the endpoint's, else the listener's first"), "Port that is asked."),
     key(Table::HealthCheck, "interval", "duration, 50ms to 1h", Value("\"1s\""), "Time from probe to probe."),
     key(Table::HealthCheck, "fast_interval", "duration, 50ms to `interval`", Value("\"200ms\""), "The same while an endpoint is changing its state; follows a shorter `interval`."),
-    key(Table::HealthCheck, "timeout", "duration, 10ms to 1m", Value("\"2s\""), "How long an answer may take."),
+    key(Table::HealthCheck, "timeout", "duration, 10ms to 1m", Value("\"2s\""), "How long an answer may take. Once others have failed, the connect that decides that an endpoint is silent waits for 1.5 round trips and 20 ms at most."),
     key(Table::HealthCheck, "threshold", "1 to 10", Value("3"), "Results in a row that change the state, both ways."),
     key(Table::HealthCheck, "healthy_threshold", "1 to 10", Absent("`threshold`"), "Passes in a row that bring an endpoint up."),
     key(Table::HealthCheck, "unhealthy_threshold", "1 to 10", Absent("`threshold`"), "Failures in a row that bring an endpoint down."),

@@ -183,7 +183,12 @@ impl Api {
 
     /// The same, with more in the file.
     pub(super) fn beside(store: Arc<Memory>, more: &str) -> Api {
-        let config = file::parse(&format!("{FILE}{more}"), Path::new("test.toml"))
+        Api::of_file(store, &format!("{FILE}{more}"))
+    }
+
+    /// The same, with this file.
+    pub(super) fn of_file(store: Arc<Memory>, text: &str) -> Api {
+        let config = file::parse(text, Path::new("test.toml"))
             .expect("a valid file")
             .config;
         let settings = Settings::of(config.api.as_ref().expect("an [api]"));

@@ -63,8 +63,8 @@ impl Store for Liar {
     }
 }
 
-#[test]
-fn what_a_failed_commit_has_left_is_taken_back_before_anything_else() {
+/// A store that has `old`, took `new` and said that it did not; its keeper, and how often it was opened.
+fn with_something_refused() -> (Arc<Liar>, Keeper, Arc<Mutex<u32>>) {
     let store: Arc<Liar> = Arc::default();
     let opened = Arc::new(Mutex::new(0));
     let (shared, counted) = (store.clone(), opened.clone());
@@ -74,20 +74,39 @@ fn what_a_failed_commit_has_left_is_taken_back_before_anything_else() {
     })
     .expect("memory opens")
     .without_pause();
-    let put = |value: Option<&str>| Change {
+    let put = |value: &str| Change {
         table: Table::Meta,
         key: "k".to_owned(),
-        value: value.map(Into::into),
+        value: Some(value.into()),
     };
-    keeper.commit(&[put(Some("old"))], Vec::new).expect("taken");
+    keeper.commit(&[put("old")], Vec::new).expect("taken");
     store.lies.store(true, Ordering::Relaxed);
-    let refused = keeper.commit(&[put(Some("new"))], || vec![put(Some("old"))]);
+    let refused = keeper.commit(&[put("new")], || vec![put("old")]);
     assert!(matches!(refused, Err(StoreError::Failed { .. })));
     store.lies.store(false, Ordering::Relaxed);
+    (store, keeper, opened)
+}
+
+#[test]
+fn what_a_failed_commit_has_left_is_taken_back_before_anything_else() {
+    let (store, keeper, opened) = with_something_refused();
     let records = keeper.load().expect("opened again");
     assert_eq!(records[&Table::Meta]["k"], "old");
     assert_eq!(*opened.lock().expect("whole"), 2);
     assert_eq!(store.commits.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn a_successor_finds_nothing_that_was_refused() {
+    let (store, keeper, _) = with_something_refused();
+    assert_eq!(
+        store.load().expect("memory")[&Table::Meta]["k"],
+        "new",
+        "it is there"
+    );
+    keeper.release();
+    assert_eq!(store.load().expect("memory")[&Table::Meta]["k"], "old");
+    assert!(matches!(keeper.load(), Err(StoreError::Released)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::plan::{Picture, Style};
 
@@ -19,6 +19,10 @@ const REPLY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A reply has few lines, each short; more is not BIRD.
 const MOST_LINES: usize = 1024;
+
+/// While BIRD still changes over ("in progress") its old number is seen: so often it is asked again, after so long.
+const LOOKS: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why BIRD did not do it.
 #[derive(Debug, Error)]
@@ -136,7 +140,8 @@ fn is_v4(prefix: &IpNet) -> bool {
     matches!(prefix, IpNet::V4(_))
 }
 
-/// Puts the text in place and has BIRD take it up. When BIRD refuses, the file is as it was.
+/// Puts the text in place and has BIRD take it up. When BIRD refuses, the file is as it was. When nobody answers it stays: a BIRD that
+/// starts meanwhile must not announce what was to be withdrawn.
 pub(super) async fn apply(
     socket: &Path,
     include: &Path,
@@ -149,14 +154,18 @@ pub(super) async fn apply(
         Err(source) => return Err(file(include, source)),
     };
     write_whole(include, text.as_bytes())?;
-    let configured = configure(socket).await;
-    if configured.is_err() {
-        match before {
-            Some(before) => write_whole(include, &before)?,
-            // Nothing was there; an empty file is what an `include` can always read.
-            None => write_whole(include, b"")?,
+    if let Err(error) = configure(socket).await {
+        if !matches!(error, BirdError::Socket { .. }) {
+            // Where nothing was, an empty file is what an `include` can always read.
+            write_whole(include, &before.unwrap_or_default())?;
         }
-        return configured;
+        return Err(error);
+    }
+    for _ in 0..LOOKS {
+        if verify(socket, include, number).await.is_ok() {
+            return Ok(());
+        }
+        sleep(LOOK_AGAIN).await;
     }
     verify(socket, include, number).await
 }
@@ -164,7 +173,6 @@ pub(super) async fn apply(
 /// Whether BIRD runs with the file of this number.
 pub(super) async fn verify(socket: &Path, include: &Path, number: u64) -> Result<(), BirdError> {
     let reply = ask(socket, "eval portolan_number").await?;
-    // While BIRD still changes over ("in progress") the old number may be seen: the next look says.
     let runs = reply.code == 23 && reply.text.trim().parse() == Ok(number);
     if runs {
         return Ok(());
@@ -263,6 +271,8 @@ fn file(path: &Path, source: io::Error) -> BirdError {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
 
     fn picture() -> Picture {
@@ -295,6 +305,35 @@ mod tests {
             alone.contains("route 2001:db8::10/128 blackhole;"),
             "{alone}"
         );
+    }
+
+    /// A BIRD that says this to whatever it is asked.
+    fn bird(socket: &Path, says: &'static str) {
+        let listener = tokio::net::UnixListener::bind(socket).expect("a folder of our own");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // Whoever asks reads to the end of the answer; what goes wrong is seen there.
+                let _ = stream.write_all(b"0001 BIRD ready.\n").await;
+                let _ = stream.read(&mut [0; 64]).await;
+                let _ = stream.write_all(format!("{says}\n").as_bytes()).await;
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn a_refused_file_is_put_back_and_one_that_nobody_reads_yet_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (socket, include) = (folder.path().join("ctl"), folder.path().join("include"));
+        std::fs::write(&include, "old").expect("a folder of our own");
+        let there = || std::fs::read_to_string(&include).expect("it is there");
+        let error = apply(&socket, &include, "new", 1).await;
+        assert!(matches!(error, Err(BirdError::Socket { .. })), "{error:?}");
+        assert_eq!(there(), "new");
+
+        bird(&socket, "8002 include, line 1: syntax error");
+        let error = apply(&socket, &include, "newer", 2).await;
+        assert!(matches!(error, Err(BirdError::Refused { .. })), "{error:?}");
+        assert_eq!(there(), "new");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The self-check: can this PoP serve an address? A connection is made to one of our own listeners on it, through the data path, and dropped.
 //! A refused or silent one fails; so does one that is reset although an endpoint is up. When no endpoint is up the path cannot be judged,
-//! and the PoP stays: elsewhere it is no better (fail open).
+//! and the PoP stays: elsewhere it is no better (fail open). So it does while flows are refused for want of room: see `room.rs`.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,13 +23,16 @@ const RESET_WITHIN: Duration = Duration::from_millis(300);
 /// Failures in a row that count.
 const FAILURES: u32 = 3;
 
+/// Between two checks of a path: by the third all endpoints that are dead are known to be.
+const HEALTH_TIME: Duration = Duration::from_secs(1);
+
 /// Checks under way at once.
 const AT_ONCE: usize = 64;
 
 /// What is asked about an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Question {
-    /// Connect here; the flag says whether an endpoint behind it is up.
+    /// Connect here; the flag says whether an endpoint behind it is up, and the edge has room for a flow.
     Connect { to: SocketAddr, has_up: bool },
     /// There is nothing that could be connected to; these are the kernel's words on its listeners.
     Listens { error: Option<String> },
@@ -39,14 +42,23 @@ pub(super) enum Question {
 #[derive(Default)]
 pub(super) struct Checks {
     known: HashMap<IpAddr, Known>,
-    running: JoinSet<(IpAddr, Result<(), String>)>,
+    running: JoinSet<(IpAddr, Result<(), Trouble>)>,
+}
+
+/// What a check met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// Our listener does not take connections.
+    Listener(String),
+    /// It does, and they come to no endpoint, though one is up. While endpoints fall that is so until all are known to have fallen.
+    Path(String),
 }
 
 #[derive(Default)]
 struct Known {
     asked: Option<Instant>,
     failures: u32,
-    last: Option<Result<(), String>>,
+    last: Option<Result<(), Trouble>>,
     is_asked: bool,
 }
 
@@ -67,15 +79,15 @@ impl Checks {
             let known = self.known.entry(*address).or_default();
             match (question, every) {
                 (Question::Listens { error }, _) => {
-                    let result = error.clone().map_or(Ok(()), Err);
+                    let result = error.clone().map(Trouble::Listener).map_or(Ok(()), Err);
                     // The kernel's word needs no second opinion.
                     known.failures = if result.is_err() { FAILURES } else { 0 };
                     known.last = Some(result);
                 }
                 (Question::Connect { .. }, None) => known.note(Ok(())),
                 (Question::Connect { to, has_up }, Some(every)) => {
-                    // What fails is asked again sooner.
-                    let every = if known.failures > 0 { every / 4 } else { every };
+                    known.forgive(*has_up);
+                    let every = known.pause(every);
                     let due = known.asked.is_none_or(|asked| asked.elapsed() >= every);
                     if due && !known.is_asked && self.running.len() < AT_ONCE {
                         known.is_asked = true;
@@ -97,14 +109,34 @@ impl Checks {
         match &known.last {
             None => Check::Unknown,
             Some(Ok(())) => Check::Passes,
-            Some(Err(why)) if known.failures >= FAILURES => Check::Fails(why.clone()),
+            Some(Err(Trouble::Listener(why) | Trouble::Path(why)))
+                if known.failures >= FAILURES =>
+            {
+                Check::Fails(why.clone())
+            }
             Some(Err(_)) => Check::Unknown,
         }
     }
 }
 
 impl Known {
-    fn note(&mut self, result: Result<(), String>) {
+    /// What fails is asked again sooner; a path not before the health of the endpoints had its time.
+    fn pause(&self, every: Duration) -> Duration {
+        match &self.last {
+            Some(Err(Trouble::Listener(_))) => every / 4,
+            Some(Err(Trouble::Path(_))) => (every / 4).max(HEALTH_TIME),
+            Some(Ok(())) | None => every,
+        }
+    }
+
+    /// Once no endpoint is up a path that led to none was no fault of ours.
+    fn forgive(&mut self, has_up: bool) {
+        if !has_up && matches!(self.last, Some(Err(Trouble::Path(_)))) {
+            self.note(Ok(()));
+        }
+    }
+
+    fn note(&mut self, result: Result<(), Trouble>) {
         self.failures = match &result {
             Ok(()) => 0,
             Err(_) => self.failures.saturating_add(1),
@@ -113,17 +145,18 @@ impl Known {
     }
 }
 
-async fn connect(to: SocketAddr, has_up: bool) -> Result<(), String> {
+async fn connect(to: SocketAddr, has_up: bool) -> Result<(), Trouble> {
+    let deaf = |why: String| Err(Trouble::Listener(format!("{to} does not accept: {why}")));
     let mut stream = match timeout(CONNECT_WITHIN, from_itself(to)).await {
-        Err(_) => return Err(format!("{to} does not accept: no answer")),
-        Ok(Err(error)) => return Err(format!("{to} does not accept: {error}")),
+        Err(_) => return deaf("no answer".into()),
+        Ok(Err(error)) => return deaf(error.to_string()),
         Ok(Ok(stream)) => stream,
     };
     let mut byte = [0];
     match timeout(RESET_WITHIN, stream.read(&mut byte)).await {
-        Ok(Err(error)) if has_up => Err(format!(
+        Ok(Err(error)) if has_up => Err(Trouble::Path(format!(
             "a connection to {to} finds no endpoint although one is up: {error}"
-        )),
+        ))),
         // A greeting, an end, or silence: it is served; or it is reset and no endpoint is up, which is not ours.
         Ok(Ok(_)) | Ok(Err(_)) | Err(_) => Ok(()),
     }
@@ -171,14 +204,31 @@ mod tests {
     #[test]
     fn one_failure_is_none() {
         let mut known = Known::default();
-        known.note(Err("no".into()));
+        let no = || Err(Trouble::Listener("no".into()));
+        known.note(no());
         let mut checks = Checks::default();
         let address: IpAddr = "203.0.113.10".parse().expect("an address");
         checks.known.insert(address, known);
         assert_eq!(checks.of(&address), Check::Unknown);
         let known = checks.known.get_mut(&address).expect("it is there");
-        known.note(Err("no".into()));
-        known.note(Err("no".into()));
+        known.note(no());
+        known.note(no());
         assert_eq!(checks.of(&address), Check::Fails("no".into()));
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_no_failure_once_no_endpoint_is_up() {
+        let every = Duration::from_millis(200);
+        let mut known = Known::default();
+        known.note(Err(Trouble::Path("nobody".into())));
+        assert_eq!(known.pause(every), HEALTH_TIME, "health decides meanwhile");
+        known.forgive(true);
+        assert_eq!(known.failures, 1, "an endpoint is up");
+        known.forgive(false);
+        assert_eq!((known.failures, known.last.clone()), (0, Some(Ok(()))));
+        known.note(Err(Trouble::Listener("deaf".into())));
+        known.forgive(false);
+        assert_eq!(known.failures, 1, "a listener is ours alone");
+        assert_eq!(known.pause(every), every / 4);
     }
 }

@@ -1,13 +1,15 @@
 //! A program that announces for us: ExaBGP, GoBGP, FRR or a cloud's API behind a script. It is told the whole picture at every change, and
 //! its exit says whether that came true.
 
-use std::process::Stdio;
+use std::io;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 use thiserror::Error;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::plan::{Picture, Style};
@@ -15,8 +17,11 @@ use super::plan::{Picture, Style};
 /// A slower program holds up the next change.
 const EXIT_WITHIN: Duration = Duration::from_secs(30);
 
-/// Of what it says on its error output, so much is told.
+/// Of what it says on its error output, so many bytes of the end are told.
 const WORDS: usize = 400;
+
+/// What it said last is in the pipe when it has ended; whom it leaves behind may hold the pipe open for as long as they live.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(200);
 
 /// Why it did not come true.
 #[derive(Debug, Error)]
@@ -27,7 +32,7 @@ pub(super) enum ExecError {
         /// Which.
         program: String,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It said so.
     #[error("{program} ended with {status}: {words}")]
@@ -35,7 +40,7 @@ pub(super) enum ExecError {
         /// Which.
         program: String,
         /// How it ended.
-        status: std::process::ExitStatus,
+        status: ExitStatus,
         /// The end of its error output.
         words: String,
     },
@@ -82,34 +87,57 @@ pub(super) async fn apply(
         .kill_on_drop(true)
         .spawn()
         .map_err(run)?;
-    let text = told(picture, pop);
-    let whole = async {
-        if let Some(mut input) = child.stdin.take() {
-            // It may know all it needs without reading to the end.
-            let _ = input.write_all(text.as_bytes()).await;
-        }
-        child.wait_with_output().await
-    };
-    let Ok(ended) = timeout(EXIT_WITHIN, whole).await else {
+    let ended = timeout(EXIT_WITHIN, end_of(&mut child, &told(picture, pop))).await;
+    let Ok(ended) = ended else {
         return Err(ExecError::Slow {
             program: program.clone(),
         });
     };
-    let output = ended.map_err(run)?;
-    if output.status.success() {
+    let (status, words) = ended.map_err(run)?;
+    if status.success() {
         return Ok(());
     }
-    let words = String::from_utf8_lossy(&output.stderr);
-    let words = words.trim();
-    let from = words.len().saturating_sub(WORDS);
-    let from = (from..=words.len())
-        .find(|at| words.is_char_boundary(*at))
-        .unwrap_or(0);
     Err(ExecError::Failed {
         program: program.clone(),
-        status: output.status,
-        words: words[from..].to_owned(),
+        status,
+        words: String::from_utf8_lossy(&words).trim().to_owned(),
     })
+}
+
+/// How it ends when it is told this, and what it says last.
+async fn end_of(child: &mut Child, text: &str) -> io::Result<(ExitStatus, Vec<u8>)> {
+    let (input, output) = (child.stdin.take(), child.stderr.take());
+    let mut words = Vec::new();
+    let status = {
+        let mut talk = pin!(async {
+            tokio::join!(tell(input, text), hear(output, &mut words));
+        });
+        tokio::select! {
+            status = child.wait() => {
+                let _ = timeout(LAST_WORDS_WITHIN, talk).await;
+                status?
+            }
+            () = &mut talk => child.wait().await?,
+        }
+    };
+    Ok((status, words))
+}
+
+async fn tell(input: Option<ChildStdin>, text: &str) {
+    if let Some(mut input) = input {
+        // It may know all it needs without reading to the end.
+        let _ = input.write_all(text.as_bytes()).await;
+    }
+}
+
+/// Keeps the last [`WORDS`].
+async fn hear(output: Option<ChildStderr>, words: &mut Vec<u8>) {
+    let Some(mut output) = output else { return };
+    let mut part = [0; 4096];
+    while let Ok(read @ 1..) = output.read(&mut part).await {
+        words.extend_from_slice(&part[..read]);
+        words.drain(..words.len().saturating_sub(WORDS));
+    }
 }
 
 #[cfg(test)]
@@ -141,12 +169,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whom_it_leaves_behind_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        // What is left behind has its error output, and lives until somebody writes into the pipe: in vain is 30 s.
+        let left = format!("mkfifo {0}; read line < {0} & exit 0", pipe.display());
+        let told = apply(&shell(&left), &picture(), "fra1").await;
+        std::fs::write(&pipe, "go\n").expect("it reads");
+        told.expect("it has ended");
+    }
+
+    #[tokio::test]
     async fn its_exit_and_its_words_are_told() {
         let refused = apply(&shell("echo no route >&2; exit 3"), &picture(), "fra1").await;
         let text = refused.expect_err("exit 3").to_string();
         assert!(
             text.contains("exit status: 3") && text.contains("no route"),
             "{text}"
+        );
+        let long =
+            shell("i=0; while [ $i -lt 999 ]; do echo line $i >&2; i=$((i + 1)); done; exit 1");
+        let said = apply(&long, &picture(), "fra1").await;
+        let said = said.expect_err("exit 1").to_string();
+        assert!(
+            said.ends_with("line 998") && said.len() < 2 * WORDS,
+            "{said}"
         );
         let missing = apply(&["/nowhere/announce".to_owned()], &picture(), "fra1").await;
         assert!(

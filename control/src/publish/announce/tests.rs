@@ -41,11 +41,38 @@ fn an_accelerator_without_listeners_or_switched_off_is_not_announced() {
 
 #[test]
 fn a_range_that_was_brought_along_goes_as_a_whole_and_when_it_is_advertised() {
-    let config = shop("\"203.0.113.10\", \"198.51.100.7\"", LISTENER);
-    let range: Ipv4Net = "203.0.113.0/24".parse().expect("a range");
-    let in_range = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if range.contains(&ip));
+    let mut config = shop("\"203.0.113.10\", \"198.51.100.7\"", LISTENER);
+    config.accelerators[0].source = Source::Api;
     let before = wanted(&config, &Ranges::new(), &in_range);
     assert_eq!(names(&before), ["198.51.100.7/32"]);
-    let after = wanted(&config, &Ranges::from([range]), &in_range);
+    let after = wanted(&config, &Ranges::from([range()]), &in_range);
     assert_eq!(names(&after), ["198.51.100.7/32", "203.0.113.0/24"]);
+}
+
+#[test]
+fn a_range_that_the_api_brings_along_takes_no_address_of_the_file_away() {
+    let config = shop("\"203.0.113.10\"", LISTENER);
+    let before = wanted(&config, &Ranges::new(), &in_range);
+    assert_eq!(names(&before), ["203.0.113.10/32"]);
+    let after = wanted(&config, &Ranges::from([range()]), &in_range);
+    assert_eq!(names(&after), ["203.0.113.0/24", "203.0.113.10/32"]);
+}
+
+#[test]
+fn addresses_stand_beside_the_range_that_they_are_announced_with() {
+    let config = shop("\"203.0.113.10\", \"198.51.100.7\"", LISTENER);
+    let hosts = hosts(&config);
+    assert_eq!(names(&hosts), ["198.51.100.7/32", "203.0.113.10/32"]);
+    let announced = Picture::from([(IpNet::V4(range()), plan::Style::Normal)]);
+    let stands = standing(&announced, &hosts);
+    assert_eq!(names(&stands), ["203.0.113.0/24", "203.0.113.10/32"]);
+    assert!(standing(&Picture::new(), &hosts).is_empty(), "withdrawn");
+}
+
+fn range() -> Ipv4Net {
+    "203.0.113.0/24".parse().expect("a range")
+}
+
+fn in_range(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if range().contains(&ip))
 }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::counted;
 use super::health_checks::CheckConfig;
 use super::model::{RecordSet, Routing};
 
@@ -92,7 +93,8 @@ impl fmt::Display for Cost {
         }
         write!(
             f,
-            " records ${records:.2}, {checks} health checks ${health_checks:.2}; and ${million_queries:.2} a million queries"
+            " records ${records:.2}, {} ${health_checks:.2}; and ${million_queries:.2} a million queries",
+            counted(*checks, "health check")
         )
     }
 }

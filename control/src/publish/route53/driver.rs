@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use portolan_config::model::{Dns, DnsMode, HostedZone};
 use tokio::time::{sleep, sleep_until};
 
-use super::Zone;
 use super::apply::{Answer, Apply, Outcome, Step};
 use super::batches::batches;
 use super::client::{Client, ReadError};
@@ -17,6 +16,7 @@ use super::limits::Limits;
 use super::model::RecordSet;
 use super::ownership::{Holder, Ownership, Publisher};
 use super::plan::{Inputs, Plan, plan};
+use super::{Zone, counted};
 use crate::aws::session::{CallError, ErrorClass};
 
 /// How often a check is asked for when Route 53 has no time: it takes one new check in two seconds.
@@ -183,7 +183,7 @@ pub async fn apply(
 fn said(names: &[&str], answer: &Answer) -> String {
     let what = match names {
         [one] => (*one).to_owned(),
-        [first, ..] => format!("{first} and {} more names", names.len() - 1),
+        [first, rest @ ..] => format!("{first} and {}", counted(rest.len(), "more name")),
         [] => String::new(),
     };
     match answer {

@@ -106,7 +106,6 @@ pub fn plan(inputs: Inputs<'_>) -> Plan {
     let Assessed {
         mut groups,
         mut findings,
-        in_place,
     } = assess(&inputs, &ownership, &matched);
     findings.extend(overridden(checks));
     permit(&mut groups, mode, &mut findings);
@@ -116,7 +115,7 @@ pub fn plan(inputs: Inputs<'_>) -> Plan {
 
     let mut planned = in_order(groups);
     limits.fit(&mut planned, &mut findings);
-    let used = used_checks(desired, &planned, &in_place, &matched);
+    let used = used_checks(desired, &planned, current, &matched);
     let check_changes = permitted_checks(&matched, &used, current, mode);
     limits.tell(&check_changes, &mut findings);
     let counts = Counts::of(&planned, current, &ownership);
@@ -290,16 +289,20 @@ fn in_order(groups: Groups) -> Vec<GroupPlan> {
     planned
 }
 
-/// The checks that sets refer to once the plan is applied.
+/// The checks that sets refer to once the plan is applied: those that it writes, and those that it leaves alone.
 fn used_checks(
     desired: &Desired,
     planned: &[GroupPlan],
-    in_place: &HashSet<CheckRef>,
+    current: &[RecordSet],
     matched: &Matched,
 ) -> BTreeSet<CheckConfig> {
-    let written = planned.iter().flat_map(|group| &group.changes);
-    let written = written.filter_map(|change| change.new.as_ref()?.health_check.as_ref());
-    let used: HashSet<&CheckRef> = written.chain(in_place).collect();
+    let changes = || planned.iter().flat_map(|group| &group.changes);
+    let replaced: HashSet<&Key> = changes()
+        .filter_map(|change| Some(&change.old.as_ref()?.key))
+        .collect();
+    let stays = current.iter().filter(|set| !replaced.contains(&set.key));
+    let after = stays.chain(changes().filter_map(|change| change.new.as_ref()));
+    let used: HashSet<&CheckRef> = after.filter_map(|set| set.health_check.as_ref()).collect();
     let wished = desired.checks.values();
     wished
         .filter(|wish| used.contains(&matched.reference(wish)))

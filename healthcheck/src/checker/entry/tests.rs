@@ -1,8 +1,9 @@
 //! What an entry makes of its parts, with a clock that jumps.
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
-use portolan_config::model::Probe;
+use portolan_config::model::{HealthCheck, Probe};
 use portolan_config::signal::SignalKind;
 use portolan_config::snapshot::{AddressId, AddressLive};
 use rand::SeedableRng;
@@ -25,8 +26,12 @@ struct Bench {
 impl Bench {
     /// Up, two results to change.
     fn up() -> Self {
+        Self::up_under(check(Probe::Tcp))
+    }
+
+    fn up_under(check: HealthCheck) -> Self {
         let (now, mut rng) = (Instant::now(), SmallRng::seed_from_u64(1));
-        let target = target("192.0.2.1:80".parse().unwrap(), check(Probe::Tcp));
+        let target = target("192.0.2.1:80".parse().unwrap(), check);
         let entry = Entry::new(target, &mut rng, now, SystemTime::now());
         let mut bench = Self { entry, rng, now };
         bench.result(PASS, ms(80));
@@ -194,4 +199,61 @@ fn a_check_that_asks_for_an_answer_decides_about_who_hangs_and_is_asked_at_once(
     assert!(!hangs(&mut bench, &live));
     assert_eq!(bench.entry.state(), HealthState::Up);
     assert!(bench.entry.schedule.due() <= bench.now);
+}
+
+#[test]
+fn the_connect_that_decides_waits_for_a_round_trip_and_a_half() {
+    let mut bench = Bench::up();
+    let whole = Asking {
+        timeout: Duration::from_secs(2),
+        brief: false,
+    };
+    let first = bench.now;
+    assert_eq!(bench.entry.begin_probe(first), whole);
+    bench.now += ms(1600);
+    let second = bench.now;
+    assert_eq!(bench.entry.begin_probe(second), whole, "nothing has failed");
+    bench.now = first + ms(2000);
+    bench.entry.end_probe(first, false);
+    let silent = Finding {
+        failure: Some(Failure::TimedOut),
+        rtt: None,
+    };
+    bench
+        .entry
+        .on_probe(silent.clone(), first, &mut bench.rng, bench.now);
+    let brief = Asking {
+        timeout: ms(140),
+        brief: true,
+    };
+    assert_eq!(bench.entry.begin_probe(bench.now), brief);
+
+    // What it had too little time for does not stand for what had enough.
+    let check = HealthCheck {
+        unhealthy_threshold: NonZeroU8::new(3).unwrap(),
+        ..check(Probe::Tcp)
+    };
+    let mut bench = Bench::up_under(check);
+    bench.result(silent.clone(), ms(2000));
+    assert_eq!(bench.entry.begin_probe(bench.now), whole);
+    let overdue = bench.now;
+    bench.now += ms(1500);
+    let sent = bench.now;
+    assert_eq!(bench.entry.begin_probe(sent), brief);
+    bench.now += ms(140);
+    bench.entry.end_probe(sent, true);
+    bench
+        .entry
+        .on_probe(silent.clone(), sent, &mut bench.rng, bench.now);
+    assert_eq!(bench.entry.begin_probe(bench.now), brief);
+    bench.entry.end_probe(bench.now, false);
+    bench.entry.end_probe(overdue, false);
+    assert_eq!(bench.entry.begin_probe(bench.now), whole);
+    bench.entry.end_probe(bench.now, false);
+
+    // Whoever answers begins anew, and whoever is down has all the time to come back.
+    bench.result(PASS, ms(80));
+    assert_eq!(bench.entry.begin_probe(bench.now), whole);
+    bench.dead(443, ms(30));
+    assert_eq!(bench.entry.begin_probe(bench.now), whole);
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use portolan_config::address::{ClientAddr, ListenerAddr};
 use portolan_config::health::HealthState;
 use portolan_config::model::{
-    ClientAffinity, GroupSettings, ListenerSettings, OnUnhealthy, PortOverride, Protocol,
-    ProxyProtocol,
+    ClientAffinity, GroupSettings, ListenerSettings, PortOverride, Protocol,
 };
 use portolan_config::selector::Selector;
 use portolan_config::snapshot::{
@@ -22,11 +21,11 @@ use portolan_config::units::{
 /// The address that clients speak to.
 pub(super) const ACCELERATOR: &str = "203.0.113.10";
 
-pub(super) fn listener_addr(port: u16) -> ListenerAddr {
+pub(crate) fn listener_addr(port: u16) -> ListenerAddr {
     ListenerAddr((ACCELERATOR.parse::<IpAddr>().expect("an address"), port).into())
 }
 
-pub(super) fn client(text: &str) -> ClientAddr {
+pub(crate) fn client(text: &str) -> ClientAddr {
     ClientAddr(text.parse().expect("an address"))
 }
 
@@ -44,7 +43,7 @@ pub(super) fn clients(n: u32) -> impl Iterator<Item = String> {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     id: String,
     weight: u8,
     health: HealthState,
@@ -58,7 +57,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn up(id: &str) -> Self {
+    pub(crate) fn up(id: &str) -> Self {
         Self {
             id: id.to_owned(),
             weight: 128,
@@ -175,7 +174,7 @@ fn own_address(name: &str) -> IpAddr {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     region: String,
     dial: f64,
     pub(super) endpoints: Vec<Endpoint>,
@@ -183,7 +182,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(region: &str, dial: f64, endpoints: Vec<Endpoint>) -> Self {
+    pub(crate) fn new(region: &str, dial: f64, endpoints: Vec<Endpoint>) -> Self {
         Self {
             region: region.to_owned(),
             dial,
@@ -204,14 +203,7 @@ impl Group {
             traffic_dial: TrafficDial::from_percent(self.dial).expect("a percentage"),
             distance: Some(Duration::from_millis(10)),
             port_overrides: self.port_overrides.clone(),
-            settings: Arc::new(GroupSettings {
-                proxy_protocol: ProxyProtocol::Off,
-                client_address: Default::default(),
-                on_unhealthy: OnUnhealthy::Reset,
-                reset_over: Duration::from_secs(1),
-                reset_rate: 2000,
-                drain_timeout: Duration::from_secs(300),
-            }),
+            settings: Arc::new(GroupSettings::default()),
             endpoints: endpoints.into(),
             selector: Arc::new(Selector::build(&weights, affinity)),
         }
@@ -219,7 +211,7 @@ impl Group {
 }
 
 /// A TCP listener on the wildcard, ports 80 to 443.
-pub(super) fn listener_of(client_affinity: ClientAffinity, groups: Vec<Group>) -> ListenerSnapshot {
+pub(crate) fn listener_of(client_affinity: ClientAffinity, groups: Vec<Group>) -> ListenerSnapshot {
     ListenerSnapshot {
         accelerator: AcceleratorName::new("shop"),
         protocol: Protocol::Tcp,

@@ -30,7 +30,7 @@ fn table() -> (Table<u16>, Instant) {
 }
 
 fn expired(table: &mut Table<u16>, now: Instant) -> Vec<u16> {
-    let due = table.expired(now, |_| IDLE, |_| {});
+    let due = table.expired(now, |_| IDLE, |_, _| {});
     due.iter()
         .map(|id| table.remove(*id).unwrap().carried)
         .collect()
@@ -72,6 +72,17 @@ fn a_flow_goes_when_nothing_has_passed_for_its_idle_timeout() {
     assert_eq!(expired(&mut table, now + IDLE * 2), [1]);
     assert_eq!(table.len(), 0);
     assert!(table.next_turn().is_none());
+}
+
+#[test]
+fn a_flow_that_was_silent_in_another_process_goes_when_its_whole_time_is_over() {
+    let (mut table, start) = table();
+    let id = table.insert(tuple(1), None, 1, IDLE, start);
+    table.has_been_silent(id, IDLE / 2, IDLE, start);
+    let silent = table.silent(id, start);
+    assert!(silent <= IDLE / 2 && silent + TICK > IDLE / 2, "{silent:?}");
+    assert!(expired(&mut table, start + IDLE / 2 - 2 * TICK).is_empty());
+    assert_eq!(expired(&mut table, start + IDLE / 2 + 2 * TICK), [1]);
 }
 
 #[test]

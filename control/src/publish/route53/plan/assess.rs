@@ -12,8 +12,6 @@ use super::{Action, Change, Finding, FindingKind, Groups, Inputs, adoptable};
 pub(super) struct Assessed {
     pub(super) groups: Groups,
     pub(super) findings: Vec<Finding>,
-    /// Checks that sets which stay refer to.
-    pub(super) in_place: HashSet<CheckRef>,
 }
 
 pub(super) fn assess(
@@ -35,7 +33,6 @@ pub(super) fn assess(
     let mut assessed = Assessed {
         groups: Groups::new(),
         findings: Vec::new(),
-        in_place: HashSet::new(),
     };
     for (name, why) in &desired.held {
         assessed.find(FindingKind::Held, name, format!("left as it is: {why}"));
@@ -46,7 +43,6 @@ pub(super) fn assess(
     for name in names {
         let ours = ours.get(name).map_or(&[][..], Vec::as_slice);
         if desired.held.contains_key(name) {
-            assessed.stay(ours);
             continue;
         }
         let wanted = desired.groups.get(name).into_iter().flatten();
@@ -60,16 +56,9 @@ pub(super) fn assess(
             by_key: &by_key,
         };
         match one.changes(&wanted, ours) {
-            Ok(changes) => {
-                assessed.stay(&wanted.iter().collect::<Vec<_>>());
-                if !changes.is_empty() {
-                    assessed.groups.insert(name.clone(), changes);
-                }
-            }
-            Err(findings) => {
-                assessed.stay(ours);
-                assessed.findings.extend(findings);
-            }
+            Ok(changes) if changes.is_empty() => {}
+            Ok(changes) => drop(assessed.groups.insert(name.clone(), changes)),
+            Err(findings) => assessed.findings.extend(findings),
         }
     }
     assessed
@@ -82,11 +71,6 @@ impl Assessed {
             group: group.to_owned(),
             what,
         });
-    }
-
-    fn stay(&mut self, sets: &[&RecordSet]) {
-        let checks = sets.iter().filter_map(|set| set.health_check.clone());
-        self.in_place.extend(checks);
     }
 }
 

@@ -120,11 +120,17 @@ impl Contestant {
             }
             Contestant::Envoy => (envoy().unwrap_or_default(), "--version"),
         };
-        let output = std::process::Command::new(program).arg(flag).output();
+        let output = std::process::Command::new(&program).arg(flag).output();
         let text = output.map_or(Vec::new(), |output| output.stdout);
         let text = String::from_utf8_lossy(&text).into_owned();
         let line = text.lines().find(|line| !line.trim().is_empty());
-        line.unwrap_or("").trim().to_owned()
+        let line = line.unwrap_or("").trim();
+        // Envoy begins with the name that it was called by.
+        let called = program.to_string_lossy();
+        line.strip_prefix(&*called)
+            .unwrap_or(line)
+            .trim()
+            .to_owned()
     }
 
     /// Its configuration.

@@ -1,6 +1,8 @@
 //! What is no fault: loss, jitter, a client that stalls, an endpoint that thinks. Counted: whom each contestant declared dead all the same.
 
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,10 +11,11 @@ use std::time::Duration;
 use anyhow::Result;
 use portolan_tests::client::Caller;
 use portolan_tests::lab::Node;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::clients::Clients;
+use super::clients::{Clients, carry_on};
 use super::contestants::{Check, Contestant};
 use super::place::{FAR, Ground, Place};
 use crate::serve::THINK;
@@ -26,7 +29,20 @@ const STALL: Duration = Duration::from_secs(2);
 /// What it then has to catch up with: more than any buffer on the way holds is not wanted, a window's worth is.
 const LINES_AT_ONCE: usize = 5000;
 
-/// Disturbs everybody for a while and writes the report's section about it.
+/// What was counted, a line a contestant and run.
+const FILE: &str = "disturbances.jsonl";
+
+/// What a contestant made of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Endured {
+    contestant: String,
+    minutes: f64,
+    alarms: u64,
+    begun: usize,
+    failed: usize,
+}
+
+/// Disturbs everybody for a while, and adds what came of it to what there is.
 pub(crate) async fn run(minutes: f64, folder: &Path) -> Result<ExitCode> {
     let Some(ground) = Ground::start().await? else {
         return Ok(ExitCode::FAILURE);
@@ -49,37 +65,61 @@ pub(crate) async fn run(minutes: f64, folder: &Path) -> Result<ExitCode> {
         }
         before.push(one.alarms(&ground.lab).await);
     }
-    tokio::time::sleep(Duration::from_secs_f64(minutes * 60.0)).await;
-    let mut rows = String::new();
+    carry_on(Duration::from_secs_f64(minutes * 60.0)).await;
     let mut attempts = Vec::new();
     for (who, clients) in clients {
         attempts.push((who, clients.stop().await.0));
     }
-    for (one, before) in running.iter().zip(before) {
-        let alarms = one.alarms(&ground.lab).await.saturating_sub(before);
-        let all = attempts
-            .iter()
-            .filter(|(who, _)| *who == one.who)
-            .flat_map(|(_, all)| all);
-        let failed = all
-            .clone()
-            .filter(|attempt| attempt.answer.is_none())
-            .count();
-        let _ = writeln!(
-            rows,
-            "| {} | **{alarms}** | {failed} of {} |",
-            one.who.name(),
-            all.count()
-        );
-    }
     std::fs::create_dir_all(folder)?;
-    let page = format!(
-        "## False alarms\n\n{minutes} minutes of 1 % loss and ±30 ms jitter each way between the PoP and every region, with {} new connections a second through each contestant, clients that\nread nothing for 2 s again and again, and endpoints that think for 10 s. An alarm is an endpoint declared dead (Envoy: or ejected).\n\n| | alarms | clients' connections without an answer in 3 s |\n|---|---|---|\n{rows}\n",
-        50 * Place::all().count()
-    );
-    print!("{page}");
-    std::fs::write(folder.join("disturbances.md"), page)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join(FILE))?;
+    for (one, before) in running.iter().zip(before) {
+        let of = attempts.iter().filter(|(who, _)| *who == one.who);
+        let all = of.flat_map(|(_, all)| all);
+        let endured = Endured {
+            contestant: one.who.name().to_owned(),
+            minutes,
+            alarms: one.alarms(&ground.lab).await.saturating_sub(before),
+            begun: all.clone().count(),
+            failed: all.filter(|attempt| attempt.answer.is_none()).count(),
+        };
+        writeln!(file, "{}", serde_json::to_string(&endured)?)?;
+        println!("{endured:?}");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The report's section about them.
+pub(crate) fn section(folder: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(folder.join(FILE)).unwrap_or_default();
+    let all: Vec<Endured> = text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<serde_json::Result<_>>()?;
+    let mut rows = String::new();
+    for who in Contestant::ALL {
+        let of: Vec<&Endured> = all.iter().filter(|e| e.contestant == who.name()).collect();
+        if !of.is_empty() {
+            let _ = writeln!(
+                rows,
+                "| {} | {} | **{}** | {} of {} |",
+                who.name(),
+                of.iter().map(|e| e.minutes).sum::<f64>(),
+                of.iter().map(|e| e.alarms).sum::<u64>(),
+                of.iter().map(|e| e.failed).sum::<usize>(),
+                of.iter().map(|e| e.begun).sum::<usize>(),
+            );
+        }
+    }
+    if rows.is_empty() {
+        return Ok(rows);
+    }
+    Ok(format!(
+        "## False alarms\n\n1 % loss and ±30 ms jitter each way between the PoP and every region, with {} new connections a second through each contestant, clients that\nread nothing for 2 s again and again, and endpoints that think for 10 s. An alarm is an endpoint declared dead (Envoy: or ejected).\n\n| | minutes | alarms | clients' connections without an answer in 3 s |\n|---|---|---|---|\n{rows}\n",
+        50 * Place::all().count()
+    ))
 }
 
 /// A connection whose endpoint thinks before each answer.
@@ -91,7 +131,7 @@ async fn think(node: &Node, to: SocketAddr) {
                 if let Ok(mut caller) = Caller::connect(to).await {
                     while caller.ask(THINK.0).await.is_ok() {}
                 }
-                tokio::time::sleep(STALL).await;
+                carry_on(STALL).await;
             }
         });
     })
@@ -105,7 +145,7 @@ async fn stall(node: &Node, to: SocketAddr) {
             loop {
                 // As above.
                 let _ = stalled(to).await;
-                tokio::time::sleep(STALL).await;
+                carry_on(STALL).await;
             }
         });
     })
@@ -118,7 +158,7 @@ async fn stalled(to: SocketAddr) -> std::io::Result<()> {
     let mut answers = vec![0; 65_536];
     loop {
         stream.write_all(questions.as_bytes()).await?;
-        tokio::time::sleep(STALL).await;
+        carry_on(STALL).await;
         let mut lines = 0;
         while lines < LINES_AT_ONCE {
             let length = stream.read(&mut answers).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use portolan_tests::lab::unreachable;
 
 use super::contestants::Check;
 use super::place::{Ground, Place};
@@ -82,15 +82,13 @@ impl Fault {
     pub(crate) async fn prepare(self, ground: &Ground) {
         if self == Fault::Unreachable {
             for place in Place::all() {
-                let forward = async || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1");
-                let done = ground.lab.node(place.name()).run(forward).await;
-                done.expect("a namespace of our own may be set");
+                unreachable::prepare(ground.lab.node(place.name())).await;
             }
         }
     }
 
     /// Does it; gives when it was in effect, by place.
-    pub(crate) async fn strike(self, ground: &Ground) -> Result<Vec<Instant>> {
+    pub(crate) async fn strike(self, ground: &Ground) -> Vec<Instant> {
         let mut struck = Vec::new();
         for place in Place::all() {
             let endpoints = &ground.endpoints[place.index];
@@ -99,7 +97,10 @@ impl Fault {
                 Fault::Silent | Fault::SilentIdle => {
                     ground.lab.link("pop", place.name()).set("blackhole=1");
                 }
-                Fault::Unreachable => unreachable_from_here(ground, place).await?,
+                Fault::Unreachable => {
+                    let dead = [1, 2].map(|index| place.endpoint(index));
+                    unreachable::strike(ground.lab.node(place.name()), &dead).await;
+                }
                 Fault::Hung => {
                     endpoints[0].signal("STOP");
                     endpoints[1].signal("STOP");
@@ -107,25 +108,6 @@ impl Fault {
             }
             struck.push(Instant::now());
         }
-        Ok(struck)
+        struck
     }
-}
-
-/// The endpoints' addresses go, and the region's kernel says so to whoever asks for them.
-async fn unreachable_from_here(ground: &Ground, place: Place) -> Result<()> {
-    let lines: String = [1, 2]
-        .map(|index| place.endpoint(index))
-        .map(|address| format!("addr del {address}/32 dev lo\nroute add unreachable {address}\n"))
-        .concat();
-    let file = ground
-        .lab
-        .directory()
-        .join(format!("{}.unreachable", place.name()));
-    std::fs::write(&file, lines)?;
-    ground
-        .lab
-        .node(place.name())
-        .ip(&["-batch", &file.display().to_string()])
-        .await;
-    Ok(())
 }

@@ -50,7 +50,7 @@ pub(crate) fn write(folder: &Path, into: &Path) -> Result<()> {
     groups.push(documented());
     page += &super::pops::section(folder)?;
     page += &lateness(&samples);
-    page += &std::fs::read_to_string(folder.join("disturbances.md")).unwrap_or_default();
+    page += &super::disturbances::section(folder)?;
     page += &foot();
     std::fs::write(into.join("failover.md"), page)?;
     std::fs::write(into.join("failover.svg"), plot::svg(&groups))?;
@@ -62,11 +62,11 @@ fn head() -> String {
 
 `make failover` writes this page. In network namespaces with the delays of a WAN, one PoP runs all contestants at once, over the same endpoints
 (processes of their own), so that one fault meets them all at the same moment (HAProxy with its defaults, which takes ten seconds, has worlds of
-its own at the same time): three regions 2, 20 and 80 ms away are struck, one 90 ms away
-takes over. Every contestant has 50 new connections a second and four that stay and speak every 20 ms, in each region. Everything is started anew
+its own afterwards): three regions 2, 20 and 80 ms away are struck, one 90 ms away
+takes over. Every contestant has 50 new connections a second and twelve that stay and speak every 20 ms, in each region. Everything is started anew
 for each run, and struck at a random phase of everybody's schedule.
 
-The figure is taken on the wire at the PoP: from the fault to **the last new connection that left for the dead place**. Where there is no traffic it
+The figure is taken on the wire at the PoP: from the fault to **the last new connection that left for the dead place** (0: none did). Where there is no traffic it
 is when the contestant's own state says that the place is dead. `lost` are clients' connections that began after the fault and had no answer in 3 s;
 `slowest` is the slowest answer of the others. `let go` is when the last of the connections that stayed at the dead place was closed or reset
 toward its client; `kept` are those that were still held when the run ended, seconds later.

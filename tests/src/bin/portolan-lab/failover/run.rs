@@ -10,13 +10,25 @@ use portolan_tests::lab::Opened;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::clients::{Attempt, Clients, Stay};
+use super::clients::{Attempt, Clients, Stay, carry_on};
 use super::contestants::{Contestant, Running};
 use super::faults::Fault;
 use super::place::{Ground, NEAR, PORTOLAN_SOURCE, Place};
 
-/// Traffic before the fault: everybody has connect times to go by.
-const WARM_UP: Duration = Duration::from_millis(1500);
+/// New connections of each before the fault: everybody has connect times to go by.
+const WARM_UP: usize = 50;
+
+/// Without traffic: checks have begun and know their round trips.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+/// How often it is looked who has left.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How often everybody is asked where nothing is on the wire.
+const ASK: Duration = Duration::from_millis(2);
+
+/// After all have left, so that what they did with their clients is seen.
+const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// So that the fault meets every phase of every schedule.
 const PHASES: Duration = Duration::from_millis(1000);
@@ -67,9 +79,8 @@ pub(crate) async fn once(fault: Fault, who: &[Contestant]) -> Result<Option<Vec<
     Ok(Some(samples))
 }
 
-async fn warm_up() {
-    let phase = PHASES.mul_f64(rand::rng().random::<f64>());
-    tokio::time::sleep(WARM_UP + phase).await;
+async fn at_some_phase() {
+    carry_on(PHASES.mul_f64(rand::rng().random::<f64>())).await;
 }
 
 /// Who is struck, and where.
@@ -89,11 +100,14 @@ async fn under_traffic(fault: Fault, ground: &Ground, running: &[Running]) -> Re
         let node = ground.lab.node("client");
         clients.push(((who, place), Clients::start(node, who.entry(place)).await));
     }
-    warm_up().await;
+    for (_, clients) in &clients {
+        clients.until_answered(WARM_UP).await;
+    }
+    at_some_phase().await;
     ground.lab.record();
-    let struck = fault.strike(ground).await?;
+    let struck = fault.strike(ground).await;
     let last = until_left(fault, ground, &struck, &pairs(running)).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    carry_on(AFTERWARDS).await;
     let mut samples = Vec::new();
     for (pair, clients) in clients {
         let (attempts, stays) = clients.stop().await;
@@ -131,7 +145,7 @@ async fn until_left(
         .collect();
     let began = Instant::now();
     loop {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        carry_on(LOOK).await;
         for opened in ground.lab.record() {
             if let Some(place) = meets(fault, &opened) {
                 let after = opened.at.saturating_duration_since(struck[place.index]);
@@ -195,8 +209,9 @@ fn judge_stays(sample: &mut Sample, fault: Fault, place: Place, stays: &[Stay], 
 
 /// Everybody's own words, asked all the time.
 async fn idle(fault: Fault, ground: &Ground, running: &[Running]) -> Result<Vec<Sample>> {
-    warm_up().await;
-    let struck = fault.strike(ground).await?;
+    carry_on(SETTLE).await;
+    at_some_phase().await;
+    let struck = fault.strike(ground).await;
     let ask = running.iter().map(|one| until_known(one, ground, &struck));
     let mut samples = Vec::new();
     for (one, known) in running.iter().zip(join_all(ask).await) {
@@ -232,7 +247,7 @@ async fn until_known(
             let after = now.saturating_duration_since(struck[place.index]);
             known[place.index].get_or_insert(after);
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        carry_on(ASK).await;
     }
     known
 }

@@ -164,3 +164,29 @@ fn a_foreign_record_is_named_and_never_touched() {
         plan.findings
     );
 }
+
+#[test]
+fn what_is_not_written_needs_no_health_check() {
+    let checked = |policy: RoutingPolicy| {
+        let mut records = app("one", policy);
+        records[0].health_check = Some(check());
+        records
+    };
+    // Refused by Route 53's rules: the other owner has the same region.
+    let mut world = World::new(app("one", latency()));
+    world.us = publisher("other", "ams1");
+    world.converge();
+    world.us = publisher("edge", "fra1");
+    world.dns.records = checked(latency());
+    let plan = world.plan();
+    assert_eq!(kinds(&plan), [FindingKind::Invalid]);
+    assert!(plan.is_empty(), "{:?}", plan.checks);
+    // Not permitted by the mode.
+    let mut world = World::new(app("one", latency()));
+    world.converge();
+    world.dns.records = checked(latency());
+    world.dns.mode = DnsMode::CreateOnly;
+    let plan = world.plan();
+    assert_eq!(kinds(&plan), [FindingKind::Withheld]);
+    assert!(plan.is_empty(), "{:?}", plan.checks);
+}
