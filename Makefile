@@ -38,8 +38,8 @@ test: build-needs ## every test; peers that are missing are installed when we ma
 	@bash tests/python.sh quic-clients "a QUIC client that moves"
 	cargo build --workspace --lib --bins --tests
 	@rm -f $(SKIPPED)
-	PORTOLAN_TESTS_SKIPPED=$(SKIPPED) cargo test --workspace --no-fail-fast; status=$$?; \
-		PORTOLAN_TESTS_SKIPPED=$(SKIPPED) PORTOLAN_TESTS_IO_ENGINE=io_uring cargo test --workspace --test relay --test upgrade -- byte_for_byte reset half_close closes_first both_directions stalled || status=1; \
+	PORTOLAN_TESTS_SKIPPED=$(SKIPPED) bash tests/run.sh --workspace; status=$$?; \
+		PORTOLAN_TESTS_SKIPPED=$(SKIPPED) PORTOLAN_TESTS_IO_ENGINE=io_uring bash tests/run.sh --workspace --test relay --test upgrade -- byte_for_byte reset half_close closes_first both_directions stalled || status=1; \
 		[ ! -e $(SKIPPED) ] || { echo "$$(wc -l <$(SKIPPED)) tests, or parts of tests, were skipped:"; sort $(SKIPPED); }; exit $$status
 	$(MAKE) --no-print-directory soak SECONDS=120
 
