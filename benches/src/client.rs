@@ -28,9 +28,24 @@ pub struct Done {
     pub failed: u64,
 }
 
-/// Keep-alive requests on `connections` connections, one in flight each.
-pub fn requests(to: SocketAddr, connections: usize, length: Duration) -> Result<Done> {
-    drive(to, connections, length, Mode::KeepAlive)
+impl Done {
+    /// Adds what another run did, after this one.
+    fn add(&mut self, other: &Done) -> Result<()> {
+        self.count += other.count;
+        self.before += other.before;
+        self.took += other.took;
+        self.failed += other.failed;
+        Ok(self.times.add(&other.times)?)
+    }
+}
+
+/// Keep-alive requests on `connections` connections, one in flight each; all of them anew `rounds` times within the length.
+pub fn requests(to: SocketAddr, connections: usize, rounds: u32, length: Duration) -> Result<Done> {
+    let mut done = drive(to, connections, length / rounds, Mode::KeepAlive)?;
+    for _ in 1..rounds {
+        done.add(&drive(to, connections, length / rounds, Mode::KeepAlive)?)?;
+    }
+    Ok(done)
 }
 
 /// Connect, one request, its answer, close; `abreast` at a time.

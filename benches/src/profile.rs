@@ -163,7 +163,7 @@ fn counted(plan: &Plan, target: &Target, unit: &str) -> Result<BTreeMap<String, 
     std::thread::sleep(Duration::from_millis(300));
     let done = match unit {
         "flow" => client::connects(to, 32, plan.length)?,
-        _ => client::requests(to, 64, plan.length)?,
+        _ => client::requests(to, 64, 1, plan.length)?,
     };
     interrupt(&mut strace)?;
     let summary = std::fs::read_to_string(file)?;
