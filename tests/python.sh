@@ -9,7 +9,10 @@ venv=target/$name
 wanted=tests/$name.txt
 done=$venv/.installed
 
-if [ -e "$done" ] && cmp -s "$wanted" "$done"; then
+# Its programs name their interpreter by its whole path, so an environment that was moved is none.
+stands() { [ -e "$done" ] && cmp -s <(pwd && cat "$wanted") "$done"; }
+
+if stands; then
     exit 0
 fi
 command -v python3 >/dev/null 2>&1 || { echo "$name: no python3: skipped: $what"; exit 0; }
@@ -18,13 +21,13 @@ command -v python3 >/dev/null 2>&1 || { echo "$name: no python3: skipped: $what"
 mkdir -p target
 exec 9>"$venv.lock"
 flock 9
-if [ -e "$done" ] && cmp -s "$wanted" "$done"; then
+if stands; then
     exit 0
 fi
 echo "$name: installing $(grep -v '^#' "$wanted" | tr '\n' ' ')"
 rm -rf "$venv"
 if python3 -m venv "$venv" >/dev/null 2>&1 && "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$wanted" >"$venv/install.log" 2>&1; then
-    cp "$wanted" "$done"
+    (pwd && cat "$wanted") >"$done"
 else
     echo "$name: could not install (python3-venv and a package index are needed): skipped: $what"
     tail -n 3 "$venv/install.log" 2>/dev/null
