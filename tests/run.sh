@@ -33,6 +33,8 @@ fi
 
 twice=0
 while IFS=$'\t' read -r test target; do
+    # For one package alone, cargo would choose other features and build everything anew.
+    target=$(sed 's/^-p [^ ]* /--workspace /' <<<"$target")
     echo "again, alone: $test ($target)"
     # shellcheck disable=SC2086 # cargo's own words
     if ! cargo test $target -- --exact "$test" </dev/null; then
