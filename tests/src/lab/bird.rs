@@ -13,6 +13,10 @@ use super::world::{Vips, World};
 use crate::deadline::{PATIENCE, until};
 use crate::process::Process;
 
+/// It runs before ordinary processes, as the links do: BFD in hardware does not lose a session to a busy processor. Without the right it is
+/// as steady as the machine is idle.
+const AHEAD: &str = "chrt --rr --pid 5 $$ 2>/dev/null; exec \"$0\" \"$@\"";
+
 /// A running BIRD.
 pub struct Bird {
     process: Process,
@@ -30,9 +34,10 @@ impl Bird {
             Vips::OfTheTest => String::new(),
         };
         std::fs::write(directory.join("announced.conf"), vips).expect("the directory is writable");
-        let mut command = super::node::command("bird");
+        let mut command = super::node::command("sh");
         command
-            .args(["-f", "-c", "bird.conf", "-s", "bird.ctl", "-P", "bird.pid"])
+            .args(["-c", AHEAD, "bird", "-f"])
+            .args(["-c", "bird.conf", "-s", "bird.ctl", "-P", "bird.pid"])
             .current_dir(directory);
         let name = format!("bird of {}", node.name());
         let process = node.spawn(&name, command).await;
