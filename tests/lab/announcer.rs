@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan_tests::deadline::{PATIENCE, throughout, until};
-use portolan_tests::lab::anycast::{announce, next_hop, obey, served_by, states, until_by};
+use portolan_tests::lab::anycast::{
+    announce, next_hop, obey, served_by, states, until_by, until_states,
+};
 use portolan_tests::lab::scene::{self, LINES};
 use portolan_tests::lab::{Lab, VIPS, World, node};
 use portolan_tests::load::Load;
@@ -34,10 +36,7 @@ async fn an_upgrade_withdraws_nothing_and_loses_nobody() {
     };
     let _endpoints = scene::serve_everywhere(&lab).await;
     let mut edge = announce(&mut lab, "pop-iad", "r-use", "drain = \"1s\"").await;
-    until("all is announced", PATIENCE, async || {
-        states(&edge).await == ["announced", "announced"]
-    })
-    .await;
+    until_states(&edge, &["announced", "announced"]).await;
     let watch = watch_routes(&lab, "r-use").await;
     let at = SocketAddr::new(VIPS[0], LINES);
     let start = async move || Load::start(at, 50);
@@ -53,8 +52,9 @@ async fn an_upgrade_withdraws_nothing_and_loses_nobody() {
         next_hop(&lab, "r-use").await == "pop-iad"
     })
     .await;
+    // Of the new process, which looks for itself.
+    until_states(&edge, &["announced", "announced"]).await;
     assert_eq!(changes(&watch), Vec::<String>::new());
-    assert_eq!(states(&edge).await, ["announced", "announced"]);
     let attempts = load.stop().await;
     let lost = attempts.iter().filter(|attempt| attempt.answer.is_err());
     assert_eq!(lost.count(), 0);
@@ -104,7 +104,7 @@ async fn a_program_announces_and_withdraws_as_it_is_told() {
         speaker(&folder).display(),
         folder.display()
     );
-    let toml = scene::configuration(&world, "pop-iad", "");
+    let toml = scene::mapped(&world, "pop-iad", "");
     let edge = scene::pop(&lab, "pop-iad", &format!("{toml}\n{announce}")).await;
     until_by(&lab, "r-use", "pop-iad").await;
     let served = served_by(&lab, "c-nyc").await.unwrap();
@@ -158,7 +158,7 @@ async fn a_pop_stays_when_every_endpoint_is_down_and_leaves_when_it_cannot_serve
         next_hop(&lab, "r-use").await != "pop-iad"
     })
     .await;
-    assert_eq!(states(&edge).await, ["withdrawn", "announced"]);
+    until_states(&edge, &["withdrawn", "announced"]).await;
     obey(pop, vec!["nft delete table ip deaf".to_owned()]).await;
     until_by(&lab, "r-use", "pop-iad").await;
 }

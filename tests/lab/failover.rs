@@ -32,7 +32,7 @@ async fn star(check: &str) -> Option<Star> {
     let world = World::star(&[("near", "34ms"), ("far", "50ms")]);
     let lab = Lab::start(world.clone()).await?;
     let endpoints = scene::serve_everywhere(&lab).await;
-    let toml = scene::configuration(&world, "pop", check);
+    let toml = scene::mapped(&world, "pop", check);
     let edge = scene::pop(&lab, "pop", &toml).await;
     Some(Star {
         lab,
@@ -71,7 +71,7 @@ async fn a_region_that_falls_silent_under_traffic_is_left_and_nothing_new_is_los
         star.edge.until_health(id, "DOWN", PATIENCE).await;
     }
     let down = fault.elapsed();
-    load.until_done(200).await;
+    load.until_done(300).await;
     let attempts = load.stop().await;
 
     let last = star
@@ -116,7 +116,7 @@ async fn a_region_that_says_there_is_no_way_is_left_and_nothing_new_is_lost() {
         println!("{id}: {} after {:?}", endpoint["reason"], fault.elapsed());
     }
     // Probes would have taken twenty seconds and more.
-    assert!(fault.elapsed() < Duration::from_secs(5));
+    assert!(fault.elapsed() < Duration::from_secs(10));
     load.until_done(100).await;
     let attempts = load.stop().await;
     let lost: Vec<_> = attempts

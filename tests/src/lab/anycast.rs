@@ -62,12 +62,22 @@ pub async fn configure_bird(
     .await;
     let own = include.with_file_name("bird.conf");
     let whole = bird_configuration(lab.world(), pop, router, include);
-    std::fs::write(&own, &whole).expect("the lab's are writable");
+    put(&own, &whole);
     let reply = lab.bird(pop).ask("configure");
     // Done, under way, or behind what the product asked for just now.
     let taken = ["0003", "0004", "0005"];
     assert!(taken.iter().any(|code| reply.contains(code)), "{reply}");
     (own, whole)
+}
+
+/// Puts a text in a file's place, in one step: the product has BIRD read its files whenever it likes.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn put(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).expect("the lab's are writable");
+    std::fs::rename(&new, file).expect("the lab's are writable");
 }
 
 /// Starts the product at a PoP, announcing so. Done when its router goes by it.
@@ -76,7 +86,7 @@ pub async fn configure_bird(
 /// When that does not happen.
 pub async fn announce(lab: &mut Lab, pop: &str, router: &str, more: &str) -> Edge {
     let (announce, include) = by_bird(lab, pop, more);
-    let toml = scene::configuration(lab.world(), pop, "");
+    let toml = scene::mapped(lab.world(), pop, "");
     let edge = scene::pop(lab, pop, &format!("{toml}\n{announce}\n")).await;
     configure_bird(lab, pop, router, &include).await;
     until_by(lab, router, pop).await;
@@ -127,6 +137,17 @@ pub async fn obey(node: &Node, commands: Vec<String>) {
 
 fn readme() -> String {
     std::fs::read_to_string(binary::root().join("README.md")).expect("there is a README")
+}
+
+/// Waits until an edge says this of the addresses that it announces, in their order. Routers may have heard of it sooner: the edge says what
+/// its ways have confirmed.
+pub async fn until_states(edge: &Edge, expected: &[&str]) {
+    until(
+        &format!("addresses are {expected:?}"),
+        PATIENCE,
+        async || states(edge).await == expected,
+    )
+    .await;
 }
 
 /// What an edge says of the addresses that it announces, in their order.

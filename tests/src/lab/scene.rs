@@ -66,6 +66,19 @@ pub async fn serve_everywhere(lab: &Lab) -> Vec<Served> {
 /// The configuration of a PoP: accelerator `shop` at the first IPv4 and the first IPv6 of [`VIPS`], in lines and HTTP, over all regions'
 /// endpoints. `group` is added to every endpoint group.
 pub fn configuration(world: &World, pop: &str, group: &str) -> String {
+    file(world, pop, |_| group.to_owned())
+}
+
+/// The same where distances are not what is tried: they are those of the map, so that a machine that was busy at the start does not decide
+/// who is the nearest.
+pub fn mapped(world: &World, pop: &str, group: &str) -> String {
+    file(world, pop, |region| {
+        let there_and_back = 2 * world.delay_between(pop, region).as_micros();
+        format!("latency = \"{there_and_back}us\"\n{group}")
+    })
+}
+
+fn file(world: &World, pop: &str, group: impl Fn(&str) -> String) -> String {
     let mut out = format!("[pop]\nname = \"{pop}\"\n\n");
     let _ = writeln!(
         out,
@@ -80,8 +93,9 @@ pub fn configuration(world: &World, pop: &str, group: &str) -> String {
         for region in world.places_of(Role::Region) {
             let _ = writeln!(
                 out,
-                "[[accelerator.listener.endpoint_group]]\nregion = \"{}\"\n{group}\nendpoints = [",
-                region.name
+                "[[accelerator.listener.endpoint_group]]\nregion = \"{}\"\n{}\nendpoints = [",
+                region.name,
+                group(&region.name)
             );
             for index in 1..=EACH {
                 let (name, at) = (&region.name, region.endpoint(index).v4);

@@ -1,6 +1,7 @@
 //! A world on paper: places, the links between them, who has which address. Nothing here touches the machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 /// The accelerators' addresses: IPv4 and IPv6 in turn, two of each. RFC 5737 and RFC 3849 keep them out of the real world.
 pub const VIPS: [IpAddr; 4] = [
@@ -214,6 +215,17 @@ impl World {
     /// Whether there is BGP in it.
     pub(crate) fn has_routers(&self) -> bool {
         self.places.iter().any(Place::is_router)
+    }
+
+    /// How long a packet takes from one neighbour to the other, as their link was made.
+    ///
+    /// # Panics
+    /// When there is no such link.
+    pub fn delay_between(&self, a: &str, b: &str) -> Duration {
+        let link = self.link_between(self.index(a), self.index(b));
+        let link = link.unwrap_or_else(|| panic!("no link between {a} and {b}"));
+        let settings = super::wan::parse(&self.links[link].settings);
+        settings.expect("the words are right").delay
     }
 
     /// The addresses of two neighbours on their link.
