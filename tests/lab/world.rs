@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use portolan_tests::binary;
-use portolan_tests::deadline::{PATIENCE, until};
+use portolan_tests::deadline::{PATIENCE, eventually, until};
 use portolan_tests::lab::{Lab, VIPS, World};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -34,19 +34,21 @@ async fn asked(lab: &Lab, from: &str, to: IpAddr) -> Option<f64> {
     lab.node(from).run(ask).await
 }
 
-async fn round_trip(lab: &Lab, from: &str, to: impl Into<IpAddr>) -> f64 {
+/// That the way there is as long as the map says. A loaded machine may deliver late, never early: the best of what is measured counts, and
+/// it is measured until it is good.
+async fn assert_distance(lab: &Lab, from: &str, to: impl Into<IpAddr>, by_map: f64) {
     let to = to.into();
-    let measured = asked(lab, from, to).await;
-    measured.unwrap_or_else(|| panic!("nobody answers {from} at {to}"))
-}
-
-/// A loaded machine may deliver late, never early.
-fn assert_distance(what: &str, measured: f64, expected: f64) {
-    println!("{what}: {measured} ms, {expected} ms by the map");
-    assert!(
-        measured >= expected && measured < expected + 50.0,
-        "{what}: {measured} ms, {expected} ms by the map"
-    );
+    let what = format!("{from} is {by_map} ms from {to}, as by the map");
+    let measured = eventually(&what, PATIENCE, async || {
+        let measured = asked(lab, from, to).await?;
+        assert!(
+            measured >= by_map,
+            "{from} to {to}: {measured} ms, {by_map} ms by the map"
+        );
+        (measured < by_map + 50.0).then_some(measured)
+    })
+    .await;
+    println!("{from} to {to}: {measured} ms, {by_map} ms by the map");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,16 +58,14 @@ async fn clients_reach_their_nearest_pop_over_both_families() {
     };
     for (client, expected) in [("c-nyc", 11.0), ("c-ber", 17.0), ("c-sea", 75.0)] {
         for vip in &VIPS[..2] {
-            let measured = round_trip(&lab, client, *vip).await;
-            assert_distance(&format!("{client} to {vip}"), measured, expected);
+            assert_distance(&lab, client, *vip, expected).await;
         }
     }
     let region = lab.node("eu-west-1").endpoint(1);
-    let by_backbone = round_trip(&lab, "pop-iad", region.v4).await;
-    assert_distance("pop-iad to eu-west-1", by_backbone, 68.0);
+    assert_distance(&lab, "pop-iad", region.v4, 68.0).await;
     lab.link("pop-iad", "eu-west-1").set("carrier=0");
-    let by_routers = round_trip(&lab, "pop-iad", region.v4).await;
-    assert_distance("the same over the Internet", by_routers, 75.0);
+    // Over the Internet.
+    assert_distance(&lab, "pop-iad", region.v4, 75.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +73,7 @@ async fn a_pop_that_falls_silent_loses_its_clients_to_the_other_one() {
     let Some(mut lab) = Lab::start(World::atlantic()).await else {
         return;
     };
-    assert_distance("c-nyc", round_trip(&lab, "c-nyc", VIPS[0]).await, 11.0);
+    assert_distance(&lab, "c-nyc", VIPS[0], 11.0).await;
     for link in lab.links_of("pop-iad") {
         link.set("blackhole=1");
     }
@@ -82,11 +82,7 @@ async fn a_pop_that_falls_silent_loses_its_clients_to_the_other_one() {
         asked(&lab, "c-nyc", VIPS[0]).await.is_some()
     })
     .await;
-    assert_distance(
-        "c-nyc, then",
-        round_trip(&lab, "c-nyc", VIPS[0]).await,
-        83.0,
-    );
+    assert_distance(&lab, "c-nyc", VIPS[0], 83.0).await;
     for link in lab.links_of("pop-iad") {
         link.set("blackhole=0");
     }
@@ -99,8 +95,8 @@ async fn a_pop_that_falls_silent_loses_its_clients_to_the_other_one() {
         routes.contains("dev pop-iad")
     })
     .await;
-    let withdrawn = round_trip(&lab, "c-nyc", VIPS[0]).await;
-    assert_distance("c-nyc to what pop-iad has withdrawn", withdrawn, 83.0);
+    // Withdrawn there.
+    assert_distance(&lab, "c-nyc", VIPS[0], 83.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,7 +113,7 @@ async fn what_is_on_an_interface_is_announced_for_as_long_as_somebody_holds_it()
         asked(&lab, "c-ber", VIPS[0]).await.is_some()
     })
     .await;
-    assert_distance("c-ber", round_trip(&lab, "c-ber", VIPS[0]).await, 89.0);
+    assert_distance(&lab, "c-ber", VIPS[0], 89.0).await;
 
     // What the kernel does when a process is killed.
     drop(held);
@@ -141,10 +137,10 @@ async fn two_labs_with_the_same_addresses_know_nothing_of_each_other() {
     };
     let to = one.node("near").endpoint(1).v6;
     other.link("pop", "near").set("delay=50ms");
-    assert_distance("one", round_trip(&one, "pop", to).await, 2.0);
-    assert_distance("the other", round_trip(&other, "pop", to).await, 100.0);
+    assert_distance(&one, "pop", to, 2.0).await;
+    assert_distance(&other, "pop", to, 100.0).await;
     other.link("pop", "near").set("blackhole=1");
-    assert_distance("one", round_trip(&one, "pop", to).await, 2.0);
+    assert_distance(&one, "pop", to, 2.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,8 +148,13 @@ async fn a_killed_lab_leaves_no_process_and_its_files_only_until_the_next() {
     if Lab::start(World::empty()).await.is_none() {
         return;
     }
-    let mut lab = tokio::process::Command::from(shell());
-    let mut lab = lab.kill_on_drop(true).spawn().unwrap();
+    // Where no other lab of this run sweeps.
+    let place = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = tokio::process::Command::from(shell(place.path()));
+        command.kill_on_drop(true).spawn().unwrap()
+    };
+    let mut lab = start();
     let mut said = BufReader::new(lab.stdout.take().unwrap()).lines();
     let mut typed = lab.stdin.take().unwrap();
     typed
@@ -168,23 +169,33 @@ async fn a_killed_lab_leaves_no_process_and_its_files_only_until_the_next() {
         }
         before = line;
     };
-    let children = children_of(lab.id().unwrap());
     // Five BIRDs, two edges, six endpoints and a shell, which is not told of the end.
-    assert!(children.len() >= 14, "{children:?}");
-    lab.start_kill().unwrap();
-    lab.wait().await.unwrap();
+    let children = killed_with_its_children(&mut lab).await;
+    assert!(children >= 14, "{children}");
+    assert!(Path::new(&directory).exists(), "{directory}");
+    let mut next = start();
+    until("the next lab has swept it", PATIENCE, async || {
+        !Path::new(&directory).exists()
+    })
+    .await;
+    killed_with_its_children(&mut next).await;
+}
+
+/// Kills a lab, and waits until its children are gone, too; says how many there were.
+async fn killed_with_its_children(lab: &mut tokio::process::Child) -> usize {
+    let children = children_of(lab.id().unwrap());
+    lab.kill().await.unwrap();
     until("its processes are gone", PATIENCE, async || {
         children.iter().all(|child| !is_alive(*child))
     })
     .await;
-    assert!(Path::new(&directory).exists(), "{directory}");
-    drop(Lab::start(World::empty()).await);
-    assert!(!Path::new(&directory).exists(), "{directory}");
+    children.len()
 }
 
-fn shell() -> Command {
+/// With its files, as long as it has any, in this place.
+fn shell(place: &Path) -> Command {
     let mut command = Command::new(binary::lab());
-    command.arg("shell");
+    command.arg("shell").env("TMPDIR", place);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command
 }
