@@ -3,16 +3,23 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::deadline::eventually;
+use tokio::time::timeout;
+
+use crate::deadline::{PATIENCE, eventually, until};
 
 /// A running program.
 pub struct Process {
     name: String,
     child: Child,
     output: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
 }
+
+/// For its last words; longer only where a child of its own goes on with its streams.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Process {
     /// Starts it with its output captured.
@@ -27,12 +34,15 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let output = Arc::new(Mutex::new(String::new()));
-        keep(child.stdout.take().expect("piped above"), &output);
-        keep(child.stderr.take().expect("piped above"), &output);
+        let readers = [
+            keep(child.stdout.take().expect("piped above"), &output),
+            keep(child.stderr.take().expect("piped above"), &output),
+        ];
         Process {
             name: name.to_owned(),
             child,
             output,
+            readers,
         }
     }
 
@@ -64,13 +74,17 @@ impl Process {
         self.child.try_wait().expect("a child can be waited for")
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until what it wrote is in its output.
     ///
     /// # Panics
     /// When it runs longer than that.
     pub async fn end(&mut self, within: Duration) -> ExitStatus {
         let what = format!("the end of {}", self.name);
-        eventually(&what, within, async || self.ended()).await
+        let status = eventually(&what, within, async || self.ended()).await;
+        let read = async || self.readers.iter().all(JoinHandle::is_finished);
+        // In vain where others hold the streams.
+        let _ = timeout(LAST_WORDS, until("its last words", PATIENCE, read)).await;
+        status
     }
 
     /// CPU time it has used, user and system.
@@ -119,7 +133,7 @@ impl Process {
     }
 }
 
-fn keep(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
+fn keep(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) -> JoinHandle<()> {
     let output = Arc::clone(output);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
@@ -127,7 +141,7 @@ fn keep(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
             output.push_str(&String::from_utf8_lossy(&line));
             output.push('\n');
         }
-    });
+    })
 }
 
 impl Drop for Process {
