@@ -156,20 +156,29 @@ impl Edge {
     /// When there is none.
     pub async fn endpoint(&self, id: &str) -> Value {
         let state = self.state().await;
-        let found = each(&state["accelerators"], "listeners")
-            .flat_map(|listener| each(listener, "endpoint_groups"))
-            .flat_map(|group| each(group, "endpoints"))
-            .find(|endpoint| endpoint["id"] == id);
-        found
-            .unwrap_or_else(|| panic!("no endpoint {id} in {state:#}"))
-            .clone()
+        endpoint_in(&state, id).unwrap_or_else(|| panic!("no endpoint {id} in {state:#}"))
+    }
+
+    /// Waits until an endpoint's part of the state is there and as it should be; gives it.
+    pub async fn until_endpoint(&self, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        self.until_shown(id, what, PATIENCE, is).await
     }
 
     /// Waits for an endpoint's health: `UP`, `DOWN` or `UNKNOWN`; gives its part of the state.
     pub async fn until_health(&self, id: &str, health: &str, within: Duration) -> Value {
-        eventually(&format!("{id} is {health}"), within, async || {
-            let endpoint = self.endpoint(id).await;
-            (endpoint["health"] == health).then_some(endpoint)
+        let is = |endpoint: &Value| endpoint["health"] == health;
+        self.until_shown(id, health, within, is).await
+    }
+
+    async fn until_shown(
+        &self,
+        id: &str,
+        what: &str,
+        within: Duration,
+        is: impl Fn(&Value) -> bool,
+    ) -> Value {
+        eventually(&format!("{id} is {what}"), within, async || {
+            endpoint_in(&self.state().await, id).filter(&is)
         })
         .await
     }
@@ -513,6 +522,15 @@ fn complete(toml: &str, admin: SocketAddr) -> String {
         out = out.replacen("[pop]\n", &line, 1);
     }
     out
+}
+
+/// An endpoint's part of a state, by id, in the first group that has it.
+fn endpoint_in(state: &Value, id: &str) -> Option<Value> {
+    let found = each(&state["accelerators"], "listeners")
+        .flat_map(|listener| each(listener, "endpoint_groups"))
+        .flat_map(|group| each(group, "endpoints"))
+        .find(|endpoint| endpoint["id"] == id);
+    found.cloned()
 }
 
 /// The items of an array's items: `each(accelerators, "listeners")` are all listeners.

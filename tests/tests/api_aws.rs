@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use portolan_tests::api::{Place, text};
 use portolan_tests::aws::{self, Accelerator, Aws};
-use portolan_tests::deadline::{PATIENCE, eventually};
+use portolan_tests::deadline::{PATIENCE, eventually, until};
 use portolan_tests::edge::Edge;
 use portolan_tests::endpoint::{self, Endpoint};
 use portolan_tests::moto::Moto;
@@ -105,9 +105,13 @@ async fn load_balancers_by_their_arns_take_traffic_and_go_on_when_aws_is_gone() 
             assert!(answer.contains("behind"), "{answer}");
         }
         assert!(names.asked().contains(&dns_name), "{:?}", names.asked());
-        let shown = described(&at, &group).await;
-        assert_eq!(text(&shown[0]["EndpointId"]), arn);
-        assert_eq!(text(&shown[0]["HealthState"]), "HEALTHY");
+        // Flows are served before the first check of health is over.
+        let shown = eventually("it is shown as healthy", PATIENCE, async || {
+            let shown = described(&at, &group).await.remove(0);
+            (shown["HealthState"] == "HEALTHY").then_some(shown)
+        })
+        .await;
+        assert_eq!(text(&shown["EndpointId"]), arn);
     }
     let arn = aws::balancer_arn("us-east-1", "app/nobodys");
     let (_, listener, addresses) = at.accelerator("later", port).await;
@@ -160,11 +164,11 @@ async fn instances_and_elastic_ips_are_followed() {
     let (_, listener, _) = at.accelerator("shop", place::fresh().port()).await;
     let ids = [instance.clone(), allocation.clone()];
     let group = at.group(&listener, "us-east-1", &ids).await;
-    assert_eq!(edge.endpoint(&instance).await["address"], address.as_str());
-    assert_eq!(
-        edge.endpoint(&allocation).await["address"],
-        elastic.as_str()
-    );
+    for (id, address) in [(&instance, &address), (&allocation, &elastic)] {
+        let is_there = |endpoint: &Value| endpoint["address"] == address.as_str();
+        edge.until_endpoint(id, "served at its address", is_there)
+            .await;
+    }
 
     ec2(&moto, &format!("StopInstances&InstanceId.1={instance}")).await;
     let reason = eventually("it is shown as stopped", PATIENCE, async || {
@@ -176,8 +180,10 @@ async fn instances_and_elastic_ips_are_followed() {
     })
     .await;
     assert_eq!(reason, "UNHEALTHY");
-    let state = edge.state().await.to_string();
-    assert!(!state.contains(&instance), "it gets nothing: {state}");
+    until("it gets nothing", PATIENCE, async || {
+        !edge.state().await.to_string().contains(&instance)
+    })
+    .await;
     ec2(&moto, &format!("StartInstances&InstanceId.1={instance}")).await;
     let shown = ec2(&moto, "DescribeInstances").await;
     let address = element(&shown, "ipAddress");
