@@ -159,11 +159,9 @@ async fn slow_and_broken_heads_leave_the_api_answering() {
             .await;
         held.push(stream);
     }
-    let answered = tokio::time::timeout(
-        Duration::from_secs(5),
-        at.call("ListAccelerators", &json!({})),
-    )
-    .await;
+    // Well before a head's time is over, which is half a minute: nobody waits for those.
+    let soon = Duration::from_secs(15);
+    let answered = tokio::time::timeout(soon, at.call("ListAccelerators", &json!({}))).await;
     assert_eq!(answered.expect("in time").0, 200);
 }
 
@@ -187,15 +185,13 @@ async fn a_client_that_asks_too_fast_is_told_to_slow_down() {
             .await
             .expect("written");
         answers.clear();
-        let mut seen = 0;
-        while seen < 200 {
+        // Counted over all that has come: an answer may come in two pieces.
+        while answers.matches("HTTP/1.1 ").count() < 200 {
             let read = patiently("answers", stream.read(&mut buffer))
                 .await
                 .expect("answers");
             assert!(read > 0, "the connection stays");
-            let part = String::from_utf8_lossy(&buffer[..read]).into_owned();
-            seen += part.matches("HTTP/1.1 ").count();
-            answers += &part;
+            answers += &String::from_utf8_lossy(&buffer[..read]);
         }
     }
     assert!(answers.contains("Rate exceeded"), "{answers}");
