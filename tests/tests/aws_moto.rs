@@ -2,7 +2,7 @@
 //! lacks, is the fake one.
 
 use portolan_tests::aws::{self, Accelerator, Aws};
-use portolan_tests::deadline::{PATIENCE, until};
+use portolan_tests::deadline::{PATIENCE, eventually, until};
 use portolan_tests::edge::Edge;
 use portolan_tests::moto::Moto;
 use portolan_tests::{http, place};
@@ -122,8 +122,12 @@ async fn what_moto_answers_is_read() {
             .ends_with(".elb.amazonaws.com"),
         "{served:#?}"
     );
-    let view = edge.state().await["aws"].clone();
-    assert_eq!(view["account"], aws::ACCOUNT);
+    // What is told of a reading comes behind what is served by it.
+    let view = eventually("the reading is told of", PATIENCE, async || {
+        let view = edge.state().await["aws"].clone();
+        (view["account"] == aws::ACCOUNT).then_some(view)
+    })
+    .await;
     assert_eq!(view["errors"], Value::Array(Vec::new()), "{view:#}");
     let notes = view["notes"].to_string();
     assert!(

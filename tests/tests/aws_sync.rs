@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Output;
+use std::time::Duration;
 
 use portolan_tests::aws::{self, Accelerator, Aws, Balancer, Fault, balancer_arn, balancer_arn_of};
 use portolan_tests::deadline::{PATIENCE, patiently, until};
@@ -118,12 +119,17 @@ async fn view(edge: &Edge) -> Value {
     edge.state().await["aws"].clone()
 }
 
+/// A reading whose calls fail waits between their attempts, and several edges read at once.
+const LONGEST_READING: Duration = Duration::from_secs(60);
+
 async fn cycles_pass(edge: &Edge, count: u64) {
     let before = view(edge).await["cycle"].as_u64().unwrap_or(0);
-    until("readings pass", PATIENCE, async || {
-        view(edge).await["cycle"].as_u64().unwrap_or(0) >= before + count
-    })
-    .await;
+    for number in before + 1..=before + count {
+        until("a reading passes", LONGEST_READING, async || {
+            view(edge).await["cycle"].as_u64().unwrap_or(0) >= number
+        })
+        .await;
+    }
 }
 
 /// A `portolan` command with credentials.
@@ -160,11 +166,12 @@ async fn an_accelerator_is_imported_and_its_changes_are_followed() {
                 .as_str()
         )
     );
-    let notes = view(&edge).await["notes"].to_string();
-    assert!(
-        notes.contains("not_served") && notes.contains("[aws.addresses]"),
-        "the others have no addresses: {notes}"
-    );
+    // What is told of a reading comes behind what is served by it.
+    until("the others have no addresses", PATIENCE, async || {
+        let notes = view(&edge).await["notes"].to_string();
+        notes.contains("not_served") && notes.contains("[aws.addresses]")
+    })
+    .await;
 
     {
         let mut world = bench.aws.world();
@@ -196,8 +203,9 @@ async fn an_accelerator_is_imported_and_its_changes_are_followed() {
         client::ask(bench.at, "x").await.is_ok()
     })
     .await;
-    assert_eq!(view(&edge).await["freshness"], "fresh");
-    assert_eq!(view(&edge).await["account"], aws::ACCOUNT);
+    let shown = view(&edge).await;
+    assert_eq!(shown["freshness"], "fresh");
+    assert_eq!(shown["account"], aws::ACCOUNT);
 }
 
 #[tokio::test]
@@ -216,7 +224,12 @@ async fn a_start_without_aws_serves_what_was_known() {
     })
     .await;
     client::ask(bench.at, "x").await.expect("served");
-    assert!(edge.metrics().await.sum("aws_sync_age_seconds", &[]) > 0.0);
+    until("its age is told", PATIENCE, async || {
+        let metrics = edge.metrics().await;
+        metrics.text().contains("\nportolan_aws_sync_age_seconds")
+            && metrics.sum("aws_sync_age_seconds", &[]) > 0.0
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Load balancers: of other accounts, whose addresses change, without a healthy target, of which not everything is known.
 
+use portolan_tests::deadline::eventually;
+
 use super::*;
 
 /// A load balancer that faces the internet and has these fixed addresses.
@@ -234,13 +236,13 @@ async fn one_bad_load_balancer_hides_no_good_one_and_all_are_told() {
         endpoints(&edge).await.len() == 24
     })
     .await;
-    let notes = view(&edge).await["notes"].clone();
-    let unreachable: Vec<String> = notes
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(Value::to_string)
-        .collect();
+    // What is told of a reading comes behind what is served by it.
+    let unreachable = eventually("it is told", PATIENCE, async || {
+        let notes = view(&edge).await["notes"].clone();
+        let notes = notes.as_array()?.iter().map(Value::to_string);
+        Some(notes.collect::<Vec<String>>()).filter(|notes| !notes.is_empty())
+    })
+    .await;
     assert_eq!(unreachable.len(), 2, "{unreachable:?}");
     assert!(
         unreachable

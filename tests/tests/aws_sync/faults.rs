@@ -1,7 +1,5 @@
 //! Everything that can go wrong with AWS, met by an edge that serves endpoints of every kind; and addresses that change.
 
-use std::time::Duration;
-
 use portolan_tests::client::Caller;
 use portolan_tests::deadline::throughout;
 
@@ -133,7 +131,7 @@ async fn is_survived((of, fault, told): (&'static str, Fault, Told)) {
         Told::Nothing | Told::Later => {}
     }
     fleet.aws.fail(Fault::None);
-    until("everything is read again", PATIENCE, async || {
+    until("everything is read again", LONGEST_READING, async || {
         let shown = view(&edge).await;
         shown["errors"] == Value::Array(Vec::new()) && shown["held"] == Value::Array(Vec::new())
     })
