@@ -39,12 +39,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::deadline::{PATIENCE, until};
+use crate::deadline::until;
 use crate::process::Process;
 use crate::{binary, peer, place};
+
+/// It loads hundreds of modules before it listens, and several start at once.
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
 
 /// A running moto; it ends with its owner.
 pub struct Moto {
@@ -63,7 +67,7 @@ impl Moto {
         let mut command = Command::new(program);
         command.args(["-H", &at.ip().to_string(), "-p", &at.port().to_string()]);
         let mut process = Process::spawn("moto_server", &mut command);
-        until("moto listens", PATIENCE, async || {
+        until("moto listens", STARTS_WITHIN, async || {
             if let Some(status) = process.ended() {
                 panic!("moto ended with {status}:\n{}", process.output());
             }

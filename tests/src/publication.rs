@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::deadline::patiently;
 use crate::{aws, binary};
+
+/// Thousands of records are read, planned and written within one command.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// A PoP's file.
 pub struct Pop {
@@ -142,7 +145,8 @@ impl Pop {
 async fn end(command: Command) -> Said {
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
-    let output = patiently("portolan", command.output()).await;
+    let output = tokio::time::timeout(LONGEST, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("not within {LONGEST:?}: portolan"));
     let Output {
         status,
         stdout,
