@@ -17,6 +17,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+#[path = "failover/blip.rs"]
+mod blip;
+
 /// Never within a test: what goes down with this check is not brought down by its schedule.
 const SELDOM: &str = r#"health_check = { protocol = "TCP", interval = "300s", timeout = "2s" }"#;
 
@@ -157,8 +160,8 @@ async fn a_thousand_stranded_flows_are_let_go_within_reset_over_of_the_decision(
     let decided = humantime::parse_rfc3339(decided).unwrap();
     let took = last.duration_since(decided).unwrap();
     println!("the last of 1,000 was let go {took:?} after the decision, with reset_over = 1s");
-    // The promise is 100 ms more; five times of it all is for a machine that is busy with other tests.
-    assert!(took < Duration::from_millis(5 * 1100), "{took:?}");
+    // The promise is 100 ms more; ten times of it all is for a machine that is busy with other tests.
+    assert!(took < Duration::from_millis(10 * 1100), "{took:?}");
     until("they are counted", PATIENCE, async || {
         edge.ended("stranded_reset").await == 1000
     })
@@ -170,8 +173,10 @@ async fn a_thousand_stranded_flows_are_let_go_within_reset_over_of_the_decision(
 async fn only_flows_that_moved_nothing_since_the_fault_are_let_go() {
     let (near, far) = (named("near").await, named("far").await);
     let at = place::fresh();
+    // Two seconds from the fault to the decision: time enough to have moved something since, however this machine stalls.
+    let slow = r#"health_check = { protocol = "TCP", interval = "1s", fast_interval = "1s", timeout = "2s", threshold = 3 }"#;
     let groups = [
-        Group::new("near", "1ms").endpoint(&near),
+        Group::new("near", "1ms").with(slow).endpoint(&near),
         Group::new("far", "60ms").endpoint(&far),
     ];
     let edge = Edge::start(&shop(at, "", &groups)).await;
@@ -194,48 +199,6 @@ async fn only_flows_that_moved_nothing_since_the_fault_are_let_go() {
     .await;
     assert_eq!(edge.endpoint("near").await["health"], "DOWN");
     assert_eq!(client::ask(at, "x").await.unwrap(), "far");
-}
-
-#[tokio::test]
-async fn a_blip_of_200_ms_resets_nothing_that_moved_since() {
-    let (near, far) = (named("near").await, named("far").await);
-    let at = place::fresh();
-    let groups = [
-        Group::new("near", "1ms").endpoint(&near),
-        Group::new("far", "60ms").endpoint(&far),
-    ];
-    let edge = Edge::start(&shop(at, "", &groups)).await;
-    let mut talking = callers(at, 20, "near").await;
-    let load = Load::start(at, 100);
-    load.until_done(20).await;
-
-    near.refuse().await;
-    let mut all_answer = async || {
-        for caller in &mut talking {
-            if caller.ask("hello").await.is_err() {
-                return false;
-            }
-        }
-        true
-    };
-    throughout(
-        "talking flows live in the blip",
-        Duration::from_millis(200),
-        &mut all_answer,
-    )
-    .await;
-    near.revive().await;
-    throughout(
-        "talking flows live after the blip",
-        Duration::from_secs(2),
-        &mut all_answer,
-    )
-    .await;
-
-    edge.until_health("near", "UP", PATIENCE).await;
-    let attempts = load.stop().await;
-    let unexplained = unexplained(&attempts, &near, &edge).await;
-    assert!(unexplained.is_empty(), "{unexplained:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,10 +227,10 @@ async fn a_black_hole_is_hedged_around_and_found_by_its_clients() {
         "black hole: DOWN after {declared:?}; {} connections begun after it took {median:?} in the median, {worst:?} at worst (hedge_after 100ms)",
         took.len()
     );
-    // `hedge_after` and no more than a round trip, which is nothing here; DOWN within `hedge_after` and the burst's 70 ms. Ten times
-    // that for a machine that is busy with other tests, and still far from `connect_timeout`, the 5 s that it takes without either.
-    assert!(worst < Duration::from_secs(1), "{took:?}");
-    assert!(declared < Duration::from_millis(1_700), "{declared:?}");
+    // `hedge_after` and no more than a round trip, which is nothing here; DOWN within `hedge_after` and the burst's 70 ms. More than ten
+    // times that is for a machine that is busy with other tests, and half of `connect_timeout`, the 5 s that it takes without either.
+    assert!(worst < Duration::from_millis(2_500), "{took:?}");
+    assert!(declared < Duration::from_millis(2_500), "{declared:?}");
 
     let unexplained = unexplained(&attempts, &near, &edge).await;
     assert!(unexplained.is_empty(), "{unexplained:#?}");
@@ -307,9 +270,9 @@ async fn an_idle_black_hole_is_found_by_its_checks() {
     edge.until_health("near", "UP", PATIENCE).await;
 
     near.swallow().await;
-    // 3 × interval + timeout is 1.5 s; the rest is for a machine that is busy with other tests.
+    // 3 × interval + timeout is 1.5 s; ten times that is for a machine that is busy with other tests.
     let down = edge
-        .until_health("near", "DOWN", Duration::from_secs(6))
+        .until_health("near", "DOWN", Duration::from_secs(15))
         .await;
     assert!(
         down["health_reason"]
@@ -434,8 +397,11 @@ async fn nothing_is_reset_when_all_regions_fail_at_once() {
     }
     assert!(near.seen().live() > 0 && far.seen().live() > 0);
 
-    // This PoP's own uplink, not two regions in the same moment.
-    tokio::join!(near.vanish(), far.vanish());
+    // This PoP's own uplink, not two regions in the same moment: the edge meets both at once, however this machine stalls.
+    edge.in_one_go(async || {
+        tokio::join!(near.vanish(), far.vanish());
+    })
+    .await;
     edge.until_health("near", "DOWN", PATIENCE).await;
     edge.until_health("far", "DOWN", PATIENCE).await;
     throughout("every flow is kept", Duration::from_secs(3), async || {
@@ -490,7 +456,7 @@ async fn kept_flows_are_kept_and_drained_flows_end_with_their_time() {
         shop(
             at_drained,
             "",
-            &group("on_unhealthy = \"drain\"\ndrain_timeout = \"2s\"", &drained),
+            &group("on_unhealthy = \"drain\"\ndrain_timeout = \"5s\"", &drained),
         )
         .replacen("shop", "other", 1),
     ]
