@@ -106,6 +106,7 @@ async fn many_busy_flows_are_received_by_io_uring_and_few_are_not() {
     drop((few, many));
     until("all flows are over", PATIENCE, async || {
         edge.metrics().await.sum("flows_active", &[]) == 0.0
+            && edge.metrics().await.sum("flows_total", &[]) == (FEW + MANY) as f64
     })
     .await;
     assert_eq!(edge.ended("client_fin").await, (FEW + MANY) as u64);

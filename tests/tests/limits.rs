@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use portolan_tests::client::{Caller, End, connect_from, end};
-use portolan_tests::deadline::{PATIENCE, until};
+use portolan_tests::deadline::{PATIENCE, eventually, until};
 use portolan_tests::edge::Edge;
 use portolan_tests::endpoint::{self, Endpoint};
 use portolan_tests::place;
@@ -30,6 +30,19 @@ async fn callers(at: SocketAddr, from: IpAddr, count: usize) -> Vec<Caller> {
         let answer = caller.ask(&number.to_string()).await;
         assert_eq!(answer.unwrap(), "a", "{number} of {count}");
         callers.push(caller);
+    }
+    callers
+}
+
+/// The same after others have left: a flow leaves its endpoint's count before it leaves its source's.
+async fn callers_at_last(at: SocketAddr, from: IpAddr, count: usize) -> Vec<Caller> {
+    let mut callers = Vec::new();
+    while callers.len() < count {
+        let caller = eventually("there is room", PATIENCE, async || {
+            let mut caller = Caller::connect_from(from, at).await.ok()?;
+            caller.ask("x").await.ok().map(|_| caller)
+        });
+        callers.push(caller.await);
     }
     callers
 }
@@ -59,7 +72,10 @@ async fn all_are_served(callers: &mut [Caller]) {
 #[tokio::test]
 async fn at_the_cap_new_flows_are_refused_at_once_and_living_ones_go_on() {
     let (edge, endpoint, at) = limited("max_flows = 50", "").await;
-    assert!(edge.log().contains("[limits] max_flows"), "{}", edge.log());
+    until("the limits are told", PATIENCE, async || {
+        edge.log().contains("[limits] max_flows")
+    })
+    .await;
     let mut living = callers(at, place::client(), 50).await;
     let before = endpoint.seen().accepted();
     let mut waits = Vec::new();
@@ -117,7 +133,7 @@ async fn a_source_at_its_cap_is_refused_whichever_worker_it_meets_and_others_are
         edge.endpoint("a").await["active_flows"] == 10
     })
     .await;
-    callers(at, greedy, 10).await;
+    callers_at_last(at, greedy, 10).await;
 }
 
 #[tokio::test]
@@ -139,7 +155,7 @@ async fn a_sources_count_goes_with_its_flows_to_another_process() {
         edge.endpoint("a").await["active_flows"] == 9
     })
     .await;
-    callers(at, greedy, 1).await;
+    callers_at_last(at, greedy, 1).await;
 }
 
 /// A caller whose PROXY header names another source, as a load balancer in front would.
@@ -194,13 +210,18 @@ async fn a_source_over_its_rate_is_refused_and_others_are_not() {
 #[tokio::test]
 async fn a_listener_over_its_rate_refuses() {
     let (edge, _endpoint, at) = limited("", "new_flows = 30").await;
-    let mut served = 0;
-    for _ in 0..200 {
-        if let Ok(mut caller) = Caller::connect_from(place::client(), at).await
-            && caller.ask("x").await.is_ok()
-        {
-            served += 1;
+    // All of them wait in the queue of a stopped process, so that they come at once however slow this machine is.
+    let mut streams = Vec::new();
+    edge.in_one_go(async || {
+        for _ in 0..200 {
+            streams.push(connect_from(place::client(), at).await.unwrap());
         }
+    })
+    .await;
+    let mut served = 0;
+    for stream in streams {
+        let mut caller = Caller::over(stream).unwrap();
+        served += usize::from(caller.ask("x").await.is_ok());
     }
     assert!((30..200).contains(&served), "{served}");
     assert_eq!(hits(&edge, "listener_new_flows").await, 200 - served);

@@ -100,12 +100,14 @@ async fn trusted_headers_of_both_versions_name_the_client() {
         edge.flows().len() == 3
     })
     .await;
-    let clients: Vec<_> = edge
+    let mut clients: Vec<_> = edge
         .flows()
         .iter()
         .map(|flow| flow["client_ip"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(clients, ["203.0.113.7", "203.0.113.7", "2001:db8::7"]);
+    // Recorded in the order of their ends, which may be another one.
+    clients.sort();
+    assert_eq!(clients, ["2001:db8::7", "203.0.113.7", "203.0.113.7"]);
 }
 
 #[tokio::test]
@@ -175,7 +177,8 @@ async fn a_trusted_sender_without_a_header_is_let_go_and_counted() {
     let mut silent = TcpStream::connect(at).await.unwrap();
     client::end(&mut silent).await;
     let mut slow = TcpStream::connect(at).await.unwrap();
-    slow.write_all(b"PROXY TCP4 203.0.113.7 ").await.unwrap();
+    // On a machine that stalls, its time may be over before.
+    let _ = slow.write_all(b"PROXY TCP4 203.0.113.7 ").await;
     client::end(&mut slow).await;
     until("both are counted", PATIENCE, async || {
         edge.ended("limit").await == 2
