@@ -81,9 +81,9 @@ async fn a_way_that_leaves_the_file_is_told_that_nothing_is_announced() {
     .await;
     until("nothing is shown of it", PATIENCE, async || {
         edge.state().await["announce"].is_null()
+            && edge.metrics().await.sum("announced_prefixes", &[]) == 0.0
     })
     .await;
-    assert_eq!(edge.metrics().await.sum("announced_prefixes", &[]), 0.0);
 }
 
 #[tokio::test]
@@ -94,12 +94,12 @@ async fn an_interface_that_cannot_be_had_is_told_once_and_leaves_the_other_ways_
     let section = program.section("\"interface\", \"exec\"", "interface = \"lo\"");
     let edge = Edge::start(&format!("{section}\n{}", served(&endpoint))).await;
     until("all is announced", PATIENCE, async || program.told() == ALL).await;
-    let span = Duration::from_secs(3);
-    throughout("the error stands", span, async || {
+    let is_told = async || {
         let error = edge.state().await["announce"]["error"].to_string();
         error.contains("interface lo")
-    })
-    .await;
+    };
+    until("the error is shown", PATIENCE, &is_told).await;
+    throughout("the error stands", Duration::from_secs(3), &is_told).await;
     assert_eq!(program.told(), ALL);
     let log = edge.log();
     assert_eq!(log.matches("announcing: interface lo").count(), 1, "{log}");
