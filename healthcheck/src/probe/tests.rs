@@ -77,7 +77,7 @@ async fn udp_asks_and_looks_into_the_answer() {
     };
     let ask = async |probe| {
         let check = HealthCheck {
-            timeout: ms(600),
+            timeout: ms(1500),
             ..check(probe)
         };
         run(&target(address, check)).await
@@ -96,7 +96,8 @@ async fn udp_asks_and_looks_into_the_answer() {
     for (send, expect) in [("ping", Some("to ping")), ("", None), ("x", Some("o x"))] {
         let finding = ask(probe(send, expect)).await;
         assert_eq!(finding.failure, None, "{send}");
-        assert!(finding.rtt.is_some_and(|rtt| rtt < ms(300)));
+        // Since the question that was answered, not since the one that was lost a third of the time before.
+        assert!(finding.rtt.is_some_and(|rtt| rtt < ms(500)));
     }
     let other = answer_text(ask(probe("ping", Some("pong"))).await.failure);
     assert!(other.contains("7 bytes"), "{other}");
@@ -344,8 +345,9 @@ async fn a_body_that_does_not_come_is_an_answer_that_fails() {
         body: Some("needle".into()),
         ..question()
     };
+    // Long enough for what does come.
     let slow = HealthCheck {
-        timeout: ms(100),
+        timeout: ms(1500),
         ..check(Probe::Http(wanted))
     };
     let finding = run(&target(endpoint.address, slow)).await;

@@ -188,7 +188,7 @@ mod tests {
             let mut seen = 0;
             for (index, worker) in workers.iter().enumerate() {
                 worker
-                    .set_read_timeout(Some(Duration::from_millis(1)))
+                    .set_read_timeout(Some(Duration::from_millis(50)))
                     .unwrap();
                 while let Ok((_, from)) = worker.recv_from(&mut [0; 8]) {
                     seen += 1;
