@@ -24,8 +24,11 @@ impl Directory {
             .prefix(PREFIX)
             .tempdir()
             .expect("there is a temporary directory");
-        let lock = File::create(path.path().join(LOCK)).expect("it is writable");
+        // Held before it has the name that a sweeper looks for.
+        let new = path.path().join("new");
+        let lock = File::create(&new).expect("it is writable");
         lock.lock().expect("a fresh lock is free");
+        std::fs::rename(new, path.path().join(LOCK)).expect("it is writable");
         Directory { path, _lock: lock }
     }
 
