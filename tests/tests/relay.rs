@@ -66,8 +66,10 @@ async fn twenty_thousand_flows_arrive_byte_for_byte() {
         edge.metrics().await.sum("flows_active", &[]) == 0.0
     })
     .await;
-    let closed = edge.ended("client_fin").await + edge.ended("endpoint_fin").await;
-    assert!(closed >= FLOWS, "{closed} flows ended by FIN");
+    until("all flows ended by FIN", PATIENCE, async || {
+        edge.ended("client_fin").await + edge.ended("endpoint_fin").await >= FLOWS
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -342,7 +344,10 @@ async fn an_idle_flow_is_closed_and_a_busy_one_is_not() {
     })
     .await;
     assert_eq!(busy.ask("x").await.unwrap(), "a");
-    assert_eq!(edge.ended("idle").await, 1);
+    until("it is counted", PATIENCE, async || {
+        edge.ended("idle").await == 1
+    })
+    .await;
     until("the endpoint is told", PATIENCE, async || {
         endpoint.seen().live() <= 1
     })

@@ -56,7 +56,7 @@ async fn nonsense_on_every_port_is_survived() {
     let endpoint = Endpoint::start("a", endpoint::naming()).await;
     let (plain, believing, readiness) = (place::fresh(), place::fresh(), place::fresh());
     let group = [Group::new("r", "1ms").endpoint(&endpoint)];
-    let accept_proxy = "accept_proxy = { from = [\"127.0.0.0/8\"], timeout = \"1s\" }";
+    let accept_proxy = "accept_proxy = { from = [\"127.0.0.0/8\"], timeout = \"3s\" }";
     let toml = [
         format!("[readiness]\nlisten = \"{readiness}\"\n"),
         shop(plain, "idle_timeout = \"5s\"", &group),
@@ -102,7 +102,7 @@ async fn nonsense_on_every_port_is_survived() {
 async fn silent_connections_do_not_hold_up_others() {
     let endpoint = Endpoint::start("a", endpoint::naming()).await;
     let at = place::fresh();
-    let accept_proxy = "accept_proxy = { from = [\"127.0.0.0/8\"], timeout = \"2s\" }";
+    let accept_proxy = "accept_proxy = { from = [\"127.0.0.0/8\"], timeout = \"5s\" }";
     let edge = Edge::start(&shop(
         at,
         accept_proxy,

@@ -306,7 +306,10 @@ async fn a_disabled_accelerator_takes_nothing_and_keeps_its_flows() {
     })
     .await;
     assert_eq!(caller.ask("still here").await.unwrap(), "a");
-    assert_eq!(edge.state().await["accelerators"][0]["enabled"], false);
+    until("the state says so", PATIENCE, async || {
+        edge.state().await["accelerators"][0]["enabled"] == false
+    })
+    .await;
 
     edge.rewrite(&toml);
     until("new flows are taken", PATIENCE, async || {

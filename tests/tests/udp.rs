@@ -85,7 +85,8 @@ async fn a_flow_stays_with_its_endpoint_and_ends_when_it_is_silent() {
         Endpoint::start("b", Answer::Name).await,
     );
     let at = place::fresh();
-    let edge = edge_before(at, "idle_timeout = \"500ms\"", &[&a, &b]).await;
+    // Far longer than a busy machine leaves a client without its turn.
+    let edge = edge_before(at, "idle_timeout = \"3s\"", &[&a, &b]).await;
     let mut shares: BTreeMap<String, usize> = BTreeMap::new();
     // Kept, so that no two have one port.
     let mut clients = Vec::new();
@@ -178,12 +179,12 @@ async fn leaves_its_flows_to_another(a: SocketAddr, kill: impl AsyncFnOnce()) {
     assert!(asked.keys().all(|times| *times <= 2), "{asked:?}");
     // They stay there.
     assert_eq!(clients[0].who("again").await, "b");
-    let failures = edge
-        .metrics()
-        .await
-        .sum("connect_failures_total", &[("cause", "refused")]);
-    assert!(failures >= 1000.0, "{failures}");
-    assert_eq!(edge.ended("endpoint_rst").await, 1000);
+    until("all of that is counted", PATIENCE, async || {
+        let metrics = edge.metrics().await;
+        metrics.sum("connect_failures_total", &[("cause", "refused")]) >= 1000.0
+            && edge.ended("endpoint_rst").await == 1000
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -233,7 +234,7 @@ async fn a_silent_endpoint_is_found_by_its_check_and_left_at_the_next_datagram()
     );
     let at = place::fresh();
     let check = "health_check = { protocol = \"UDP\", send = \"0x70696e67\", expect = \"ping\", interval = \"100ms\", \
-                 fast_interval = \"50ms\", timeout = \"300ms\", threshold = 2 }";
+                 fast_interval = \"50ms\", timeout = \"2s\", threshold = 2 }";
     let of = |endpoint: &Endpoint, region: &str, latency: &str| {
         Group::new(region, latency)
             .with(check)
@@ -245,14 +246,11 @@ async fn a_silent_endpoint_is_found_by_its_check_and_left_at_the_next_datagram()
     edge.until_health("b", "UP", PATIENCE).await;
     let client = Client::to(at).await;
     assert_eq!(client.ask(b"hello").await, b"hello");
-    let said = |endpoint: &Endpoint| {
-        endpoint
-            .seen()
-            .iter()
-            .filter(|(_, d)| d == b"hello")
-            .count()
+    let said = |endpoint: &Endpoint, what: &[u8]| {
+        let seen = endpoint.seen();
+        seen.iter().filter(|(_, said)| said == what).count()
     };
-    assert_eq!((said(&a), said(&b)), (1, 0));
+    assert_eq!((said(&a, b"hello"), said(&b, b"hello")), (1, 0));
 
     a.set_answer(Answer::Silence);
     edge.until_health("a", "DOWN", PATIENCE).await;
@@ -264,15 +262,17 @@ async fn a_silent_endpoint_is_found_by_its_check_and_left_at_the_next_datagram()
             .is_some()
     })
     .await;
-    assert_eq!(edge.ended("stranded_reset").await, 1);
+    until("it is counted", PATIENCE, async || {
+        edge.ended("stranded_reset").await == 1
+    })
+    .await;
     // What is back takes new flows; the one that left stays where it is.
     a.set_answer(Answer::Echo);
     edge.until_health("a", "UP", PATIENCE).await;
-    // Probes and all that came before are forgotten.
-    a.seen();
-    b.seen();
-    assert_eq!(client.ask(b"hello").await, b"hello");
-    assert_eq!((said(&a), said(&b)), (0, 1));
+    client.say(b"and on").await.expect("it can be sent");
+    // Answers to what was said before may still come.
+    while client.hear().await != b"and on" {}
+    assert_eq!((said(&a, b"and on"), said(&b, b"and on")), (0, 1));
 }
 
 #[tokio::test]
@@ -359,14 +359,11 @@ async fn a_full_listener_refuses_new_flows_and_keeps_the_living() {
         late.say(b"me too").await.expect("it can be sent");
     }
     until("they are refused", PATIENCE, async || {
-        dropped(&edge, "limit").await == 10
+        let metrics = edge.metrics().await;
+        let hits = metrics.sum("limit_hits_total", &[("limit", "listener_max_flows")]);
+        dropped(&edge, "limit").await == 10 && hits == 10.0
     })
     .await;
-    let metrics = edge.metrics().await;
-    assert_eq!(
-        metrics.sum("limit_hits_total", &[("limit", "listener_max_flows")]),
-        10.0
-    );
     for client in &clients {
         assert_eq!(client.who("still here").await, "a");
     }
@@ -392,8 +389,10 @@ async fn the_oldest_flow_that_nobody_confirmed_makes_room() {
         assert_eq!(client.who(&number.to_string()).await, "a");
         others.push(client);
     }
-    assert_eq!(active(&edge).await, 3);
-    assert_eq!(edge.ended("limit").await, 8);
+    until("eight had to go", PATIENCE, async || {
+        active(&edge).await == 3 && edge.ended("limit").await == 8
+    })
+    .await;
     let port = keeper.local().port();
     endpoint.seen();
     keeper.who("three").await;
@@ -415,7 +414,7 @@ async fn what_no_descriptor_is_left_for_is_refused_and_counted() {
             .say(question.as_bytes())
             .await
             .expect("it can be sent");
-        let Some(answer) = client.hear_within(Duration::from_secs(1)).await else {
+        let Some(answer) = client.hear_within(Duration::from_secs(5)).await else {
             break;
         };
         assert_eq!(name_in(&answer, &question).as_deref(), Some("a"));

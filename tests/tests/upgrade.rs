@@ -183,12 +183,10 @@ async fn with_flows_all_of_them_go_on_in_the_new_process_byte_for_byte() {
         "the old process had gone {:?} after the new one said that it serves",
         began.elapsed()
     );
-    until("all flows are there", PATIENCE, async || all(&edge).await).await;
-    assert!(
-        edge.process()
-            .output()
-            .contains("live flows were taken over")
-    );
+    until("all flows are there", PATIENCE, async || {
+        all(&edge).await && edge.log().contains("live flows were taken over")
+    })
+    .await;
 
     // They carry on for a while, and through another upgrade.
     let load = Load::start(at, 20);
@@ -567,7 +565,10 @@ async fn a_signal_starts_the_successor_and_systemd_hears_who_it_is() {
         .environment("NOTIFY_SOCKET", notified.to_str().unwrap())
         .ready()
         .await;
-    assert!(hear().contains("READY=1"));
+    until("the manager is told", PATIENCE, async || {
+        hear().contains("READY=1")
+    })
+    .await;
     edge.signal("USR2");
     let successor = eventually("the new main process", PATIENCE, async || {
         let heard = hear();
