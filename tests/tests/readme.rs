@@ -93,7 +93,7 @@ fn script(steps: &[Step]) -> String {
         }
         script += &match step.command.strip_suffix('&') {
             Some(job) => format!("echo '@@{number}'\n{job} >>jobs.log 2>&1 &\n"),
-            None => format!("echo '@@{number}'\n{}\n", step.command),
+            None => format!("echo '@@{number}'\n{}\n", patient(&step.command)),
         };
         if step.command.contains("http.server") {
             let port = step.command.split("127.0.0.1 ").nth(1).expect("a port");
@@ -104,6 +104,11 @@ fn script(steps: &[Step]) -> String {
         }
     }
     script + "echo '@@end'\nkill $(jobs -p)\n"
+}
+
+/// A reader is slower than a process that is told to end.
+fn patient(command: &str) -> String {
+    command.replace("kill %1 &&", "kill %1 && { wait %1; true; } 2>/dev/null &&")
 }
 
 /// A line without what differs from run to run: figures, widths, names of the machine, how a log line begins.
@@ -151,7 +156,7 @@ fn its_tour_can_be_walked_as_it_stands() {
     link_binary(place.path());
 
     let run = Command::new("timeout")
-        .args(["120", "unshare"])
+        .args(["300", "unshare"])
         .args(apart)
         .args(["bash", "-c", &script])
         .current_dir(place.path())
