@@ -195,8 +195,8 @@ async fn what_is_answered_is_served() {
     let at = Place::fresh();
     let near = Endpoint::start("near", endpoint::naming()).await;
     let _edge = at.edge("").ready().await;
-    // Where serving takes longer than an answer may wait, it is answered before and shown as in progress. So it may go now and then, on a
-    // machine that stalls; without the wait, five in a row would never be served.
+    // Where serving takes longer than an answer may wait, it is answered before, and shown as in progress until it is served: now and then,
+    // on a machine that stalls, and not as a rule.
     let mut in_a_row = 0;
     for round in 0..40 {
         let port = place::fresh().port();
