@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::doubt::Doubt;
+use crate::doubt::{Doubt, Heard};
 use crate::health::HealthState;
 use crate::model::{ClientAffinity, GroupSettings, ListenerSettings, PortOverride, Protocol};
 use crate::selector::{EndpointSet, Selector};
@@ -261,12 +261,21 @@ impl AddressLive {
         }
     }
 
+    /// What was last heard from it.
+    pub fn heard_last(&self) -> Heard {
+        let round_trip = self.connect_time().unwrap_or_default();
+        Heard {
+            at: self.last_heard.load(Ordering::Relaxed),
+            round_trip: round_trip.as_millis() as u64,
+        }
+    }
+
     /// Whether live flows give grounds to send new ones elsewhere, for as long as it takes to ask the endpoint.
     pub fn is_doubted(&self) -> bool {
         if !self.doubt.is_raised() {
             return false;
         }
-        let heard = self.last_heard.load(Ordering::Relaxed);
+        let heard = self.heard_last();
         // Nobody takes away an old ground where nothing is probed, so that this is the usual case after the first one.
         if !self.doubt.stands(heard) {
             return false;

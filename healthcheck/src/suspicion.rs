@@ -265,9 +265,9 @@ impl Suspect {
 
     /// Tells the data path of a burst that was lifted by an accepted connect: what its flows doubted is settled.
     pub(crate) fn settle(&mut self, now: Instant) {
-        if let Some(live) = self.live.take() {
+        if let (Some(live), Some((_, asked))) = (self.live.take(), self.lifted) {
             live.heard(clock::millis(now));
-            live.doubt.lift();
+            live.doubt.lift(clock::millis(asked));
         }
     }
 

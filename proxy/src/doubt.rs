@@ -1,9 +1,8 @@
 //! Doubt: from the first grounds that live flows give against an endpoint until the health side has asked it, a round trip and a half
 //! later, new flows go elsewhere. It costs the endpoint nothing that lasts if it was unfounded, and spares a dead one's clients the wait.
 //! One flow's silence founds none: it may be the flow's own. A word of the other side does: a refusal, the network's that there is no way, and
-//! flows that are ended together. Should it be forged, whatever is heard from the endpoint takes the doubt away.
-
-use std::sync::atomic::Ordering::Relaxed;
+//! flows that are ended together. Should it be forged, whatever is heard from the endpoint takes the doubt away, a
+//! round trip later: what comes before that may have been on its way.
 
 use portolan_config::clock;
 use portolan_config::signal::SignalKind;
@@ -20,7 +19,7 @@ impl Worker {
                 live.doubt.found(now)
             }
             SignalKind::TimedOut | SignalKind::Slow | SignalKind::Unacknowledged => {
-                live.doubt.hint(flow, live.last_heard.load(Relaxed), now);
+                live.doubt.hint(flow, live.heard_last(), now);
             }
             // A client can provoke the one, and whoever hangs has been asked long enough when the other counts.
             SignalKind::ResetBeforeFirstByte { source: _ }

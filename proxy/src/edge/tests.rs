@@ -552,7 +552,7 @@ fn what_a_dead_endpoint_never_had_goes_to_the_next_one_whole() {
     let live = &world.listener.groups[0].endpoints[0].addresses[0].live;
     for round in 0..50 {
         // Two that end together found doubt, and the next flow would be spared.
-        live.doubt.lift();
+        live.doubt.lift(u64::MAX);
         let mut client = world.connect();
         let (socket, _) = dying.accept().unwrap();
         socket2::SockRef::from(&socket)
