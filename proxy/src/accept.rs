@@ -245,6 +245,7 @@ impl Worker {
             waits: false,
             told_of_room: false,
             prompt: false,
+            cut_off: false,
             on_ring: OnRing::default(),
             endpoint_port: 0,
             slot: NO_SLOT,

@@ -61,6 +61,8 @@ pub(crate) struct Flow {
     pub(crate) told_of_room: bool,
     /// Its endpoint's socket holds no small segment back.
     pub(crate) prompt: bool,
+    /// Its endpoint was reset before the end of its answer: once the client has what there is of it, it is to be reset, too.
+    pub(crate) cut_off: bool,
     pub(crate) on_ring: OnRing,
     pub(crate) endpoint_port: u16,
     pub(crate) slot: u16,

@@ -187,6 +187,7 @@ impl Worker {
             waits: false,
             told_of_room: true,
             prompt: false,
+            cut_off: false,
             on_ring: OnRing::default(),
             endpoint_port: handed.endpoint_addr.port(),
             slot: NO_SLOT,

@@ -219,6 +219,7 @@ fn turn(flow: &mut Flow, scratch: &mut Scratch, failed: Option<Side>) -> Turn {
         }
     }
     match (flow.inbound.shut && flow.outbound.shut, flow.finished_first) {
+        (true, _) if flow.cut_off => Turn::Over(EndCause::EndpointRst),
         (true, Some(End::Endpoint)) => Turn::Over(EndCause::EndpointFin),
         (true, Some(End::Client) | None) => Turn::Over(EndCause::ClientFin),
         (false, _) if again => Turn::GoesOnAtOnce,
@@ -299,7 +300,9 @@ fn endpoint_takes_nothing(
     };
     while outbound(flow, scratch)? {}
     if flow.outbound.is_blocked() {
-        // The endpoint takes nothing more, but the client has yet to take what it had answered.
+        // The endpoint takes nothing more, but the client has yet to take what it had answered: all of it, where a broken pipe says that
+        // the endpoint had come to its end.
+        flow.cut_off = error.raw_os_error() != Some(libc::EPIPE);
         scratch.forget(&mut flow.inbound);
         (flow.inbound.eof, flow.inbound.shut) = (true, true);
         return Ok(false);

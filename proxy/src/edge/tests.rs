@@ -514,6 +514,31 @@ fn copy_of(listener: &ListenerSnapshot) -> ListenerSnapshot {
     ListenerSnapshot {
         accelerator: listener.accelerator.clone(),
         protocol: listener.protocol,
+/// More than all queues on the way take.
+const MUCH: usize = 64 << 20;
+
+#[test]
+fn an_answer_cut_off_by_a_reset_does_not_end_cleanly_for_a_client_that_is_slow() {
+    let (endpoint, address) = listener();
+    let world = world(ListenerSettings::default(), &[&[address]]);
+    let mut client = world.connect();
+    client.write_all(b"x").unwrap();
+    let (mut socket, _) = endpoint.accept().unwrap();
+    socket.read_exact(&mut [0]).unwrap();
+    // Until nobody takes anything any more: the client has read nothing.
+    socket.set_write_timeout(Some(PATIENCE / 20)).unwrap();
+    assert!(socket.write_all(&vec![7; MUCH]).is_err(), "it is stuck");
+    socket2::SockRef::from(&socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(socket);
+    // By this the edge learns of the reset, whose endpoint would have more to say.
+    client.write_all(b"y").unwrap();
+    let error = client.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    world.record(EndCause::EndpointRst);
+}
+
         addresses: listener.addresses.clone(),
         ports: listener.ports.clone(),
         client_affinity: listener.client_affinity,
