@@ -60,7 +60,7 @@ impl Worker {
         // Read, not written on: a client that takes nothing says nothing about the endpoint.
         let answered = flow.outbound.reads != reads;
         let ended = (went_on && flow.outbound.eof) || matches!(turn, Turn::EndpointFailed(_));
-        let left = ended && !answered && !flow.inbound.eof;
+        let left = ended && !answered && !flow.on_ring.ends_answer() && !flow.inbound.eof;
         if moved != (0, 0) || answered {
             flow.active = self.wheel.tick(self.now);
             if let Some(route) = flow.route.as_ref().map(Rc::clone) {

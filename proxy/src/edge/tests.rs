@@ -94,6 +94,10 @@ fn endpoint(number: u64, to: SocketAddr) -> EndpointSnapshot {
 
 /// Each world listens on an address of its own, so that tests never meet.
 pub(crate) fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> World {
+    world_by(IoEngine::default(), settings, groups)
+}
+
+fn world_by(io_engine: IoEngine, settings: ListenerSettings, groups: &[&[SocketAddr]]) -> World {
     static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
     let host = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let pid = std::process::id();
@@ -136,7 +140,7 @@ pub(crate) fn world(settings: ListenerSettings, groups: &[&[SocketAddr]]) -> Wor
     let edge = Edge::start(EdgeOptions {
         workers: 2,
         limits: Limits::default(),
-        io_engine: IoEngine::default(),
+        io_engine,
         steering: PortSteering::SkLookup,
         signals: seen.clone(),
         records: seen.clone(),
@@ -510,10 +514,6 @@ fn an_answer_that_a_reset_follows_is_delivered_first() {
     }
 }
 
-fn copy_of(listener: &ListenerSnapshot) -> ListenerSnapshot {
-    ListenerSnapshot {
-        accelerator: listener.accelerator.clone(),
-        protocol: listener.protocol,
 /// More than all queues on the way take.
 const MUCH: usize = 64 << 20;
 
@@ -539,6 +539,10 @@ fn an_answer_cut_off_by_a_reset_does_not_end_cleanly_for_a_client_that_is_slow()
     world.record(EndCause::EndpointRst);
 }
 
+fn copy_of(listener: &ListenerSnapshot) -> ListenerSnapshot {
+    ListenerSnapshot {
+        accelerator: listener.accelerator.clone(),
+        protocol: listener.protocol,
         addresses: listener.addresses.clone(),
         ports: listener.ports.clone(),
         client_affinity: listener.client_affinity,

@@ -44,6 +44,10 @@ pub(crate) struct OnRing {
     endpoint: bool,
     /// It leaves, or has left.
     left: bool,
+    /// The endpoint's end came right behind an answer.
+    ends_answer: bool,
+    /// The ring's turn in which the endpoint has answered last.
+    answered: u16,
     /// The error that the endpoint's socket gave instead of taking bytes; 0 is none. To be seen to when the event loop has the flow again.
     refused: u16,
 }
@@ -52,6 +56,21 @@ impl OnRing {
     /// Whether the ring has it: nobody else may read its sockets then, or bytes would overtake others.
     pub(crate) fn has(self) -> bool {
         self.client || self.endpoint
+    }
+
+    /// Whether the endpoint's end came together with an answer, of which the event loop sees no more than the end.
+    pub(crate) fn ends_answer(self) -> bool {
+        self.ends_answer
+    }
+
+    /// Notes what has come of the endpoint in a turn.
+    fn note(&mut self, turn: u16, result: &io::Result<usize>) {
+        match result {
+            Ok(1..) => self.answered = turn,
+            Ok(0) => self.ends_answer = self.answered == turn,
+            Err(error) if is_none_of_the_socket(error) => {}
+            Err(_) => self.ends_answer = self.answered == turn,
+        }
     }
 
     fn receives(&mut self, side: Side) -> &mut bool {
@@ -70,6 +89,8 @@ pub(crate) struct Ring {
     always: bool,
     /// Receives in the air.
     receives: usize,
+    /// Counts its turns, never 0.
+    turn: u16,
 }
 
 impl Ring {
@@ -81,6 +102,7 @@ impl Ring {
             ring,
             always: engine == IoEngine::IoUring,
             receives: 0,
+            turn: 1,
         })
     }
 }
@@ -218,6 +240,7 @@ impl Worker {
             return false;
         };
         let mut taken = 0;
+        ring.turn = ring.turn.checked_add(1).unwrap_or(1);
         loop {
             if let Err(error) = self.hand_in(&mut ring, 0) {
                 self.do_without(ring, &error);
@@ -256,8 +279,11 @@ impl Worker {
             let (handle, side) = Handle::of(Token(received.number as usize));
             if !received.more {
                 ring.receives -= 1;
-                if let Some(flow) = self.flow(handle) {
-                    *flow.on_ring.receives(side) = false;
+            }
+            if let Some(flow) = self.flow(handle) {
+                *flow.on_ring.receives(side) &= received.more;
+                if side != CLIENT {
+                    flow.on_ring.note(ring.turn, &received.result);
                 }
             }
             if self.flow(handle).is_some() && matches!(received.result, Ok(1..)) {

@@ -116,3 +116,30 @@ fn endpoints_that_end_what_they_have_answered_raise_nothing() {
     world.record(EndCause::ClientFin);
     assert_eq!(world.signals(SignalKind::EndedTogether), 0);
 }
+
+#[test]
+fn an_end_that_comes_with_an_answer_is_no_signal_whatever_receives_it() {
+    for io_engine in [IoEngine::Epoll, IoEngine::IoUring] {
+        if io_engine == IoEngine::IoUring
+            && let Err(error) = crate::can_use_io_uring()
+        {
+            return eprintln!("skipped: no io_uring here: {error}");
+        }
+        let (endpoint, address) = listener();
+        let world = world_by(io_engine, ListenerSettings::default(), &[&[address]]);
+        let flows: Vec<_> = (0..12).map(|_| begun(&world, &endpoint)).collect();
+        let (clients, sockets): (Vec<_>, Vec<_>) = flows.into_iter().unzip();
+        for socket in sockets {
+            // One segment holds both.
+            let more = SockRef::from(&socket).send_with_flags(b"y", libc::MSG_MORE);
+            assert_eq!(more.unwrap(), 1);
+        }
+        for mut client in clients {
+            assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 1);
+        }
+        wait_for("all to be over", || {
+            (world.edge.active_flows() == 0).then_some(())
+        });
+        assert_eq!(world.signals(SignalKind::EndedTogether), 0, "{io_engine:?}");
+    }
+}
