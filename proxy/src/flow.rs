@@ -16,7 +16,7 @@ use portolan_config::flow::PickReason;
 use portolan_config::model::ListenerSettings;
 use portolan_config::signal::SignalKind;
 use portolan_config::snapshot::{AddressId, AddressLive, ListenerSnapshot};
-use portolan_config::stats::{EndpointStats, ListenerStats};
+use portolan_config::stats::{ConnectFailure, EndpointStats, ListenerStats};
 use portolan_config::units::{AcceleratorName, EndpointId, Region};
 
 use crate::connect::Connecting;
@@ -242,6 +242,18 @@ impl Route {
         self.stats.bytes_out.fetch_add(bytes_out, Relaxed);
         self.door.stats.bytes_in.fetch_add(bytes_in, Relaxed);
         self.door.stats.bytes_out.fetch_add(bytes_out, Relaxed);
+    }
+
+    /// Counts a connect that failed; what it tells of the endpoint, if that is at fault.
+    pub(crate) fn count_failure(&self, failure: ConnectFailure) -> Option<SignalKind> {
+        self.stats.connect_failures.fetch_add(1, Relaxed);
+        self.door.stats.count_connect_failure(failure);
+        match failure {
+            ConnectFailure::Refused => Some(SignalKind::Refused),
+            ConnectFailure::TimedOut => Some(SignalKind::TimedOut),
+            ConnectFailure::Unreachable | ConnectFailure::Reset => Some(SignalKind::Unreachable),
+            ConnectFailure::Local => None,
+        }
     }
 
     /// Whether a signal of this kind may be raised at `now`; notes it if so.

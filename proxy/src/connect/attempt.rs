@@ -10,9 +10,8 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use portolan_config::address::ClientAddr;
 use portolan_config::flow::PickReason;
-use portolan_config::signal::SignalKind;
 use portolan_config::snapshot::ListenerSnapshot;
-use portolan_config::stats::{ConnectFailure, HedgeResult, Limit};
+use portolan_config::stats::{HedgeResult, Limit};
 
 use super::hedge::{hedge_after, slow_after};
 use super::{ABREAST, Ask, Attempt, at, classify, socket};
@@ -155,22 +154,15 @@ impl Worker {
 
     /// Counts a failed connect and tells the health side, where the endpoint is at fault.
     pub(super) fn count_failure(&mut self, key: u32, route: &Route, port: u16, error: &io::Error) {
-        let failure = classify(error);
-        route.stats.connect_failures.fetch_add(1, Relaxed);
-        route.door.stats.count_connect_failure(failure);
-        let kind = match failure {
-            ConnectFailure::Refused => SignalKind::Refused,
-            ConnectFailure::TimedOut => SignalKind::TimedOut,
-            ConnectFailure::Unreachable | ConnectFailure::Reset => SignalKind::Unreachable,
-            ConnectFailure::Local => {
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE)
-                ) {
-                    self.shared.stats.count_limit(Limit::Ports);
-                }
-                return;
+        let Some(kind) = route.count_failure(classify(error)) else {
+            let lacks = [libc::EADDRNOTAVAIL, libc::EMFILE, libc::ENFILE];
+            if error
+                .raw_os_error()
+                .is_some_and(|code| lacks.contains(&code))
+            {
+                self.shared.stats.count_limit(Limit::Ports);
             }
+            return;
         };
         self.raise(route, port, kind, self.flows[key as usize].id);
     }

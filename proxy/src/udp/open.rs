@@ -15,7 +15,7 @@ use portolan_config::clock;
 use portolan_config::flow::{EndCause, PickReason};
 use portolan_config::health::HealthState;
 use portolan_config::model::ProxyProtocol;
-use portolan_config::signal::{Signal, SignalKind};
+use portolan_config::signal::Signal;
 use portolan_config::snapshot::{AddressId, ListenerSnapshot};
 use portolan_config::stats::{ConnectFailure, DropCause, Limit};
 
@@ -381,16 +381,9 @@ impl Udp {
         } else {
             classify(error)
         };
-        route.stats.connect_failures.fetch_add(1, Relaxed);
-        route.door.stats.count_connect_failure(failure);
-        let kind = match failure {
-            ConnectFailure::Refused => SignalKind::Refused,
-            ConnectFailure::TimedOut => SignalKind::TimedOut,
-            ConnectFailure::Unreachable | ConnectFailure::Reset => SignalKind::Unreachable,
-            ConnectFailure::Local => {
-                shared.stats.count_limit(Limit::Ports);
-                return;
-            }
+        let Some(kind) = route.count_failure(failure) else {
+            shared.stats.count_limit(Limit::Ports);
+            return;
         };
         if route.may_signal(kind, turn.now) {
             shared.signals.raise(Signal {
