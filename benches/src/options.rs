@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// What it says when it is asked wrongly.
+/// What it says when it is asked wrongly, or for this.
 pub const HELP: &str = "portolan-load [profile] [--quick] [--reps N] [--seconds S] [--only WORKLOAD,…] [--targets NAME,…] [--portolan PATH] [--out DIR] [--add] [--idle FLOWS] [--list]";
 
 /// What is asked for.
@@ -28,6 +28,8 @@ pub struct Options {
     pub idle: usize,
     /// The workloads are named and nothing is run.
     pub list: bool,
+    /// The usage is told and nothing is run.
+    pub help: bool,
 }
 
 impl Options {
@@ -43,6 +45,7 @@ impl Options {
             add: false,
             idle: 9000,
             list: false,
+            help: false,
         };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
@@ -64,6 +67,7 @@ impl Options {
                 "--add" => options.add = true,
                 "--idle" => options.idle = value()?.parse()?,
                 "--list" => options.list = true,
+                "--help" | "-h" => options.help = true,
                 _ => bail!("{argument} is not known; {HELP}"),
             }
         }
@@ -85,4 +89,18 @@ impl Options {
 
 fn words(list: &str) -> Vec<String> {
     list.split(',').map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_that_is_asked_for_is_no_error() {
+        for word in ["--help", "-h"] {
+            let options = Options::read([word.to_owned()].into_iter()).expect("it is known");
+            assert!(options.help);
+        }
+        assert!(Options::read(["--halp".to_owned()].into_iter()).is_err());
+    }
 }

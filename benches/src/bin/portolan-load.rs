@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use portolan_benches::endpoint;
 use portolan_benches::measure::{Endpoints, Plan};
-use portolan_benches::options::Options;
+use portolan_benches::options::{HELP, Options};
 use portolan_benches::peer::{Kind, Target};
 use portolan_benches::profile;
 use portolan_benches::report;
@@ -19,6 +19,10 @@ fn main() -> Result<()> {
     }
     let profile = arguments.next_if_eq("profile").is_some();
     let options = Options::read(arguments)?;
+    if options.help {
+        println!("{HELP}");
+        return Ok(());
+    }
     let mut workloads = workload::all();
     workloads.retain(|workload| options.wants(&workload.name()));
     ensure!(!workloads.is_empty(), "no workload has that name; --list");
