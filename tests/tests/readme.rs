@@ -114,6 +114,8 @@ fn patient(command: &str) -> String {
 /// A line without what differs from run to run: figures, widths, names of the machine, how a log line begins.
 fn shape(line: &str) -> String {
     let mut shape = String::new();
+    // As the kernel allows.
+    let line = line.replace("relay epoll", "relay io_uring");
     for word in line.split_whitespace() {
         let digits = |c: char| if c.is_ascii_digit() { '#' } else { c };
         shape.extend(word.chars().map(digits));

@@ -140,11 +140,23 @@ fn head(state: &StateView, paint: Paint, now: SystemTime) -> String {
     if let Some(age) = age(loaded_at, now) {
         about += &format!(" {age} ago");
     }
+    if let Some(engine) = engine(&state.relay_mode) {
+        about += &format!(", relay {engine}");
+    }
     format!(
         "{}  {ready}  {}\n",
         paint.text(Style::Strong, &format!("PoP {}", state.pop)),
         paint.text(Style::Faint, &about)
     )
+}
+
+/// What receives, in the file's word for it; `None` of an edge that does not say.
+fn engine(relay_mode: &str) -> Option<&str> {
+    match relay_mode {
+        "" => None,
+        "copy" => Some("epoll"),
+        other => Some(other),
+    }
 }
 
 fn notices(state: &StateView, paint: Paint, now: SystemTime) -> String {

@@ -23,6 +23,7 @@ fn state() -> StateView {
         "pop": "fra1", "generation": 42,
         "config": { "generation": 3, "loaded_at": "2026-11-03T09:00:00Z", "error": null, "source": "portolan.toml" },
         "ready": true, "not_ready": [], "pop_draining": false, "warnings": [], "drains": [],
+        "relay_mode": "copy",
         "accelerators": [{
             "name": "shop", "enabled": true, "source": "file",
             "addresses": [{ "address": "203.0.113.10", "assigned": true, "error": null }],
@@ -49,7 +50,7 @@ fn a_calm_edge_is_a_table_by_distance() {
     assert_eq!(
         drawn(&state()),
         "\
-PoP fra1  ready  snapshot 42, configuration 3 from portolan.toml 3 h ago
+PoP fra1  ready  snapshot 42, configuration 3 from portolan.toml 3 h ago, relay epoll
 
 shop  file  203.0.113.10
   TCP 80, 8000-8100  client affinity NONE, 6 flows
