@@ -147,9 +147,10 @@ impl Worker {
         let Met { door, at } = met;
         let listener = door.listener();
         let shared = &self.shared;
-        if let Err(limit) = shared
-            .gate
-            .admit(&shared.stats, &door.stats, &listener.settings)
+        if let Err(limit) =
+            shared
+                .gate
+                .admit(&shared.stats, &door.stats, &listener.settings, self.now)
         {
             self.refuse(&client, &door, limit);
             return;
@@ -169,7 +170,7 @@ impl Worker {
         let source = if phase.is_some() {
             Ok(None)
         } else {
-            shared.gate.admit_source(peer.ip())
+            shared.gate.admit_source(peer.ip(), self.now)
         };
         let source = match source {
             Ok(source) => source,
@@ -321,7 +322,7 @@ impl Worker {
     /// Goes on with a flow whose client a PROXY header named.
     fn admit_declared(&mut self, key: u32, rest: Vec<u8>, tlvs: Vec<u8>) {
         let source: IpAddr = self.flows[key as usize].client_addr.0.ip();
-        match self.shared.gate.admit_source(source) {
+        match self.shared.gate.admit_source(source, self.now) {
             Ok(guard) => {
                 self.flows[key as usize].source = guard;
                 self.connect(key, rest, tlvs);

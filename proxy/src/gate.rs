@@ -5,17 +5,14 @@
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::Instant;
 
 use pingora_limits::inflight::{Guard, Inflight};
-use pingora_limits::rate::Rate;
 use portolan_config::model::{Limits, ListenerSettings};
 use portolan_config::stats::{EdgeStats, Limit, ListenerStats};
 
+use crate::rate::Rate;
 use crate::udp;
-
-/// Rates are a second's.
-const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 pub(crate) struct Gate {
     /// Less while there are more listening sockets.
@@ -38,8 +35,8 @@ impl Gate {
         Self {
             max_flows: AtomicU32::new(max_flows),
             source_flows: cap(limits.max_flows_per_source).map(|cap| (Inflight::new(), cap)),
-            source_rate: cap(limits.new_flows_per_source).map(|cap| (Rate::new(RATE_WINDOW), cap)),
-            listener_rate: Rate::new(RATE_WINDOW),
+            source_rate: cap(limits.new_flows_per_source).map(|cap| (Rate::new(), cap)),
+            listener_rate: Rate::new(),
             datagram_flows: AtomicU32::new(0),
             max_datagram_flows: match limits.flow_table {
                 0 => u32::MAX,
@@ -65,8 +62,9 @@ impl Gate {
         edge: &EdgeStats,
         listener: &ListenerStats,
         settings: &ListenerSettings,
+        now: Instant,
     ) -> Result<(), Limit> {
-        self.admit_rate(listener, settings)?;
+        self.admit_rate(listener, settings, now)?;
         // Two flows of UDP hold as many descriptors as one of TCP.
         let datagram_flows = self.datagram_flows.load(Relaxed);
         let others = edge.active_flows.fetch_add(1, Relaxed);
@@ -88,11 +86,12 @@ impl Gate {
         &self,
         listener: &ListenerStats,
         settings: &ListenerSettings,
+        now: Instant,
     ) -> Result<(), Limit> {
         if settings.new_flows > 0 {
             // The counters' address names the listener: they are the same over all generations.
             let name = std::ptr::from_ref(listener) as usize;
-            if self.listener_rate.observe(&name, 1) > settings.new_flows as isize {
+            if self.listener_rate.observe(&name, now) > settings.new_flows as isize {
                 return Err(Limit::ListenerRate);
             }
         }
@@ -152,10 +151,14 @@ impl Gate {
     }
 
     /// Counts a flow in for its source. The guard counts it out again.
-    pub(crate) fn admit_source(&self, source: IpAddr) -> Result<Option<Box<Guard>>, Limit> {
+    pub(crate) fn admit_source(
+        &self,
+        source: IpAddr,
+        now: Instant,
+    ) -> Result<Option<Box<Guard>>, Limit> {
         let source = SourceKey::of(source);
         if let Some((rate, cap)) = &self.source_rate
-            && rate.observe(&source, 1) > *cap
+            && rate.observe(&source, now) > *cap
         {
             return Err(Limit::SourceRate);
         }

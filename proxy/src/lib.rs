@@ -22,6 +22,7 @@ mod listen;
 pub mod pick;
 pub mod proxy_protocol;
 mod ranges;
+mod rate;
 mod relay;
 mod silence;
 mod storm;

@@ -172,8 +172,8 @@ impl Udp {
         client: IpAddr,
     ) -> Result<Option<Box<Guard>>, Limit> {
         let (gate, stats) = (&turn.shared.gate, &turn.shared.stats);
-        gate.admit_rate(&door.stats, &listener.settings)?;
-        let source = gate.admit_source(client)?;
+        gate.admit_rate(&door.stats, &listener.settings, turn.now)?;
+        let source = gate.admit_source(client, turn.now)?;
         let Err(limit) = gate.admit_datagrams(stats, &door.stats, &listener.settings) else {
             return Ok(source);
         };
