@@ -114,6 +114,7 @@ fn edge() -> Edge {
         workers: 1,
         limits: Limits::default(),
         io_engine: IoEngine::default(),
+        splice: false,
         steering: PortSteering::SkLookup,
         signals: Arc::new(Nobody),
         records: Arc::new(Nobody),

@@ -432,6 +432,7 @@ impl Plane {
         let edge = Edge::start(EdgeOptions {
             workers: config.pop.workers,
             io_engine: config.pop.io_engine,
+            splice: config.pop.splice,
             limits: config.limits,
             steering: config.pop.port_steering,
             signals: Arc::clone(&queue) as Arc<dyn SignalSink>,

@@ -1,8 +1,8 @@
 //! What the data path receives with on this host, for `run` and `check`: io_uring that is demanded and cannot be had is an error, one that
-//! is left to choice is shown with the reason why not.
+//! is left to choice, and splicing, are shown with the reason why not.
 
-use portolan_config::model::{Config, IoEngine};
-use portolan_proxy::can_use_io_uring;
+use portolan_config::model::{Config, IoEngine, Pop};
+use portolan_proxy::{can_splice, can_use_io_uring};
 
 use crate::limits::Unmet;
 
@@ -20,8 +20,24 @@ pub(crate) fn unmet(config: &Config) -> Option<Unmet> {
 }
 
 /// What is used, and what decides it, for the table of limits.
-pub(crate) fn row(asked: IoEngine) -> (&'static str, String, String) {
-    let (used, by) = match (asked, can_use_io_uring()) {
+pub(crate) fn row(pop: &Pop) -> (&'static str, String, String) {
+    let (used, by) = receiving(pop.io_engine);
+    let (used, by) = match pop.splice.then(can_splice) {
+        None => (used.to_owned(), by),
+        Some(Ok(())) => (
+            format!("{used}, splice"),
+            format!("{by}; [pop] splice: bulk is not copied"),
+        ),
+        Some(Err(error)) => (
+            used.to_owned(),
+            format!("{by}; splice cannot be used here: {error}"),
+        ),
+    };
+    ("relay", used, by)
+}
+
+fn receiving(asked: IoEngine) -> (&'static str, String) {
+    match (asked, can_use_io_uring()) {
         (IoEngine::Epoll, _) => ("epoll", "[pop] io_engine".to_owned()),
         (IoEngine::IoUring, Ok(())) => ("io_uring", "[pop] io_engine".to_owned()),
         (IoEngine::Auto, Ok(())) => (
@@ -32,6 +48,5 @@ pub(crate) fn row(asked: IoEngine) -> (&'static str, String, String) {
         (IoEngine::Auto | IoEngine::IoUring, Err(error)) => {
             ("epoll", format!("io_uring cannot be used here: {error}"))
         }
-    };
-    ("relay", used.to_owned(), by)
+    }
 }

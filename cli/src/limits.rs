@@ -6,7 +6,9 @@ use std::thread;
 
 use caps::{CapSet, Capability};
 use portolan_config::model::{Config, Limits, Protocol};
-use portolan_proxy::{MOST_SOCKET_PORTS, effective_max_flows, listening_descriptors};
+use portolan_proxy::{
+    MOST_SOCKET_PORTS, effective_max_flows, listening_descriptors, splice_descriptors,
+};
 use rlimit::Resource;
 
 use crate::{engine, steering};
@@ -50,23 +52,26 @@ pub(crate) struct Unmet {
 impl Unmet {
     /// What is wrong with `config` here, if anything is.
     pub(crate) fn of(config: &Config, descriptors: Descriptors) -> Option<Self> {
-        Self::of_limits(&config.limits, listening(config), descriptors)
+        Self::of_limits(&config.limits, Beside::of(config), descriptors)
             .or_else(|| steering::unmet(config))
             .or_else(|| engine::unmet(config))
     }
 
-    fn of_limits(limits: &Limits, listening: u64, descriptors: Descriptors) -> Option<Self> {
+    fn of_limits(limits: &Limits, beside: Beside, descriptors: Descriptors) -> Option<Self> {
         let uncapped = Limits {
             max_flows: 0,
             ..*limits
         };
-        let (asked, carried) = (limits.max_flows, effective_max_flows(&uncapped, listening));
-        let needed = u64::from(asked) * 2 + RESERVED + listening;
+        let (asked, carried) = (
+            limits.max_flows,
+            effective_max_flows(&uncapped, beside.all()),
+        );
+        let needed = u64::from(asked) * 2 + RESERVED + beside.all();
         let descriptors = descriptors.soft;
         (asked > carried).then(|| Self {
             key: "limits.max_flows".to_owned(),
             what: format!(
-                "{asked} is more than the {carried} flows that {descriptors} descriptors carry beside {listening} listening sockets"
+                "{asked} is more than the {carried} flows that {descriptors} descriptors carry beside {beside}"
             ),
             remedy: format!("allow {needed} descriptors (LimitNOFILE=, ulimit -Hn), or lower it"),
         })
@@ -96,13 +101,40 @@ pub(crate) struct Effective<'a> {
 
 /// The most flows that this process carries with `config`.
 pub(crate) fn max_flows(config: &Config) -> usize {
-    effective_max_flows(&config.limits, listening(config)) as usize
+    effective_max_flows(&config.limits, Beside::of(config).all()) as usize
 }
 
-/// Descriptors that its listening sockets take.
-fn listening(config: &Config) -> u64 {
-    let binds = |protocol| sockets(config, protocol, MOST_SOCKET_PORTS).1;
-    listening_descriptors(binds(Protocol::Tcp), binds(Protocol::Udp), workers(config))
+/// Descriptors of the data path that are no flows'.
+#[derive(Clone, Copy)]
+struct Beside {
+    listening: u64,
+    pipes: u64,
+}
+
+impl Beside {
+    fn of(config: &Config) -> Self {
+        let binds = |protocol| sockets(config, protocol, MOST_SOCKET_PORTS).1;
+        let (tcp, udp) = (binds(Protocol::Tcp), binds(Protocol::Udp));
+        let workers = workers(config);
+        Self {
+            listening: listening_descriptors(tcp, udp, workers),
+            pipes: splice_descriptors(config.pop.splice, workers),
+        }
+    }
+
+    fn all(self) -> u64 {
+        self.listening + self.pipes
+    }
+}
+
+impl fmt::Display for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} listening sockets", self.listening)?;
+        match self.pipes {
+            0 => Ok(()),
+            pipes => write!(f, " and {pipes} descriptors of pipes"),
+        }
+    }
 }
 
 /// Data-path threads that `[pop] workers` asks for.
@@ -162,7 +194,7 @@ impl Effective<'_> {
                 "[limits] flow_table; UDP".into(),
             ),
             ("workers", self.workers.to_string(), workers_by.into()),
-            engine::row(self.config.pop.io_engine),
+            engine::row(&self.config.pop),
             steering::row(self.config.pop.port_steering),
             (
                 "capabilities",
@@ -296,9 +328,13 @@ mod tests {
             max_flows,
             ..Limits::default()
         };
-        assert_eq!(Unmet::of_limits(&limits(0), 44, descriptors), None);
-        assert_eq!(Unmet::of_limits(&limits(1), 44, descriptors), None);
-        let unmet = Unmet::of_limits(&limits(u32::MAX), 44, descriptors)
+        let beside = Beside {
+            listening: 44,
+            pipes: 0,
+        };
+        assert_eq!(Unmet::of_limits(&limits(0), beside, descriptors), None);
+        assert_eq!(Unmet::of_limits(&limits(1), beside, descriptors), None);
+        let unmet = Unmet::of_limits(&limits(u32::MAX), beside, descriptors)
             .unwrap()
             .to_string();
         for figure in [
@@ -309,6 +345,28 @@ mod tests {
         ] {
             assert!(unmet.contains(figure), "{unmet}");
         }
+        let beside = Beside {
+            pipes: 256,
+            ..beside
+        };
+        let unmet = Unmet::of_limits(&limits(u32::MAX), beside, descriptors).unwrap();
+        assert!(unmet.what.ends_with("and 256 descriptors of pipes"));
+        assert!(unmet.remedy.contains("allow 8589935402"), "{unmet}");
+    }
+
+    #[test]
+    fn splicing_takes_descriptors_and_stands_in_the_table() {
+        let of = |splice: bool| {
+            let file = format!("[pop]\nworkers = 2\nsplice = {splice}\nio_engine = \"epoll\"\n");
+            let parsed = file::parse(&file, Path::new("portolan.toml"));
+            parsed.unwrap().config
+        };
+        let (off, on) = (of(false), of(true));
+        assert_eq!(Beside::of(&off).pipes, 0);
+        assert!(Beside::of(&on).pipes > 0);
+        assert_eq!(engine::row(&off.pop).1, "epoll");
+        let (_, used, by) = engine::row(&on.pop);
+        assert_eq!(used, "epoll, splice", "{by}");
     }
 
     #[test]

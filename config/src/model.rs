@@ -73,6 +73,8 @@ pub struct Pop {
     pub workers: usize,
     /// What they receive with.
     pub io_engine: IoEngine,
+    /// Whether bulk is relayed by splice.
+    pub splice: bool,
     /// Where the operator's drains are kept over restarts.
     pub state_file: PathBuf,
     /// How listeners of very many ports are served.

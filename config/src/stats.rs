@@ -88,6 +88,10 @@ pub struct EdgeStats {
     pub accept_errors: AtomicU64,
     /// Flows that were received by io_uring for a while.
     pub io_uring_flows: AtomicU64,
+    /// Bytes that were relayed by splice, through the kernel alone.
+    pub spliced_bytes: AtomicU64,
+    /// Readings that were copied, though they were to be spliced: for want of a kernel pipe, or since the kernel refused.
+    pub splice_fallbacks: AtomicU64,
     /// Connections closed and datagrams dropped for a PROXY header that was missing, late or malformed.
     pub proxy_header_errors: AtomicU64,
     /// Signals that found the health side's queue full.

@@ -299,6 +299,8 @@ fn edge(page: &mut Page, stats: &EdgeStats) {
     });
     page.single("accept_errors_total", count(&stats.accept_errors));
     page.single("io_uring_flows_total", count(&stats.io_uring_flows));
+    page.single("spliced_bytes_total", count(&stats.spliced_bytes));
+    page.single("splice_fallbacks_total", count(&stats.splice_fallbacks));
     page.single(
         "proxy_header_errors_total",
         count(&stats.proxy_header_errors),

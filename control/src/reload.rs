@@ -100,6 +100,7 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
                 addresses: _,
                 workers,
                 io_engine,
+                splice,
                 state_file,
                 port_steering,
             },
@@ -121,6 +122,7 @@ pub(crate) fn needs_restart(started_with: &Config, now: &Config) -> Vec<String> 
     let changed = [
         ("[pop] workers", *workers != now.pop.workers),
         ("[pop] io_engine", *io_engine != now.pop.io_engine),
+        ("[pop] splice", *splice != now.pop.splice),
         ("[pop] state_file", *state_file != now.pop.state_file),
         (
             "[pop] port_steering",

@@ -28,7 +28,7 @@ pub struct StateView {
     pub warnings: Vec<String>,
     /// Drains in force.
     pub drains: Vec<DrainView>,
-    /// How bytes pass: `copy`, or `io_uring` where that may receive them.
+    /// How bytes pass: `copy`, or `io_uring` where that may receive them; with `,splice` where bulk is spliced.
     #[serde(default)]
     pub relay_mode: String,
     /// The sync from AWS; `null` where nothing is imported.

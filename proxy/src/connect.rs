@@ -96,7 +96,9 @@ impl Worker {
         flow.endpoint = None;
         let failed = flow.route.as_ref().map(|route| route.address);
         // The header at the front was made for the endpoint that is gone.
-        let (mut kept, ours) = self.scratch.take_kept(&mut flow.inbound);
+        let Ok((mut kept, ours)) = self.scratch.take_kept(&mut flow.inbound) else {
+            return self.end(key, EndCause::EndpointRst);
+        };
         let prelude = kept.split_off(ours);
         self.begin(key, failed, (prelude, Vec::new()), Ask::Retry);
     }

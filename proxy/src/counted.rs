@@ -15,6 +15,7 @@ use crate::pick::tests::world::{Endpoint, Group, listener_addr, listener_of};
 use crate::pick::{candidates, key};
 use crate::proxy_protocol::{Decoded, decode, encode_v1, encode_v2};
 use crate::relay::pump::{Pipe, Pumped, Ready, Scratch, Way, pump};
+use crate::relay::splice::KernelPipes;
 use crate::udp::table::{Table, Tuple};
 
 /// Flows in the table of UDP's flows while it is asked.
@@ -165,7 +166,7 @@ fn pair() -> (TcpStream, Edge) {
 #[test]
 fn relay_a_message() {
     let ((mut client, source), (mut endpoint, sink)) = (pair(), pair());
-    let (mut pipe, mut scratch) = (Pipe::default(), Scratch::new());
+    let (mut pipe, mut scratch) = (Pipe::default(), Scratch::new(KernelPipes::new(0)));
     let mut message = [0; MESSAGE];
     for _ in 0..times() {
         client.write_all(&message).unwrap();

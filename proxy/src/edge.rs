@@ -27,7 +27,7 @@ use portolan_config::snapshot::Snapshot;
 use portolan_config::stats::EdgeStats;
 use portolan_config::units::AcceleratorName;
 
-use crate::capacity::effective_max_flows;
+use crate::capacity::{self, effective_max_flows};
 use crate::engine;
 use crate::gate::Gate;
 use crate::handover::{HandedFlow, ListeningSocket};
@@ -51,6 +51,8 @@ pub struct EdgeOptions {
     pub workers: usize,
     /// What they receive with.
     pub io_engine: IoEngine,
+    /// Whether they splice what is bulk.
+    pub splice: bool,
     /// Caps.
     pub limits: Limits,
     /// How listeners of very many ports are served.
@@ -138,6 +140,7 @@ impl Edge {
         let EdgeOptions {
             workers,
             io_engine,
+            splice,
             limits,
             steering,
             signals,
@@ -148,15 +151,21 @@ impl Edge {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             some => some,
         };
+        let pipes = engine::pipes_a_worker(splice, count).unwrap_or_else(|error| {
+            tracing::warn!(%error, "nothing can be spliced here; bulk is copied");
+            0
+        });
+        let beside = capacity::descriptors_of(pipes, count);
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             stats: Arc::new(EdgeStats::default()),
-            gate: Gate::new(&limits, effective_max_flows(&limits, 0)),
+            gate: Gate::new(&limits, effective_max_flows(&limits, beside)),
             signals,
             records,
             connections: udp::quic::Connections::default(),
             workers: u32::try_from(count).unwrap_or(u32::MAX),
             io_engine: engine::choose(io_engine)?,
+            pipes,
             awaits_datagrams: inherited.iter().any(|s| s.protocol == Protocol::Udp),
             stopped: AtomicBool::new(false),
         });
@@ -202,7 +211,8 @@ impl Edge {
                     send(&self.workers[worker], Command::Udp(command));
                 },
             );
-            let max_flows = effective_max_flows(&self.limits, listening.descriptors());
+            let pipes = capacity::descriptors_of(self.shared.pipes, self.workers.len());
+            let max_flows = effective_max_flows(&self.limits, listening.descriptors() + pipes);
             self.shared.gate.allow(max_flows);
         }
         drop(listening);
@@ -254,9 +264,11 @@ impl Edge {
 
     /// How bytes are relayed.
     pub fn relay_mode(&self) -> &'static str {
-        match self.shared.io_engine {
-            IoEngine::Epoll => "copy",
-            IoEngine::Auto | IoEngine::IoUring => "io_uring",
+        match (self.shared.io_engine, self.shared.pipes) {
+            (IoEngine::Epoll, 0) => "copy",
+            (IoEngine::Epoll, _) => "copy,splice",
+            (IoEngine::Auto | IoEngine::IoUring, 0) => "io_uring",
+            (IoEngine::Auto | IoEngine::IoUring, _) => "io_uring,splice",
         }
     }
 

@@ -2,6 +2,7 @@
 //! between them, and the counters. How they travel is the binary's business; here a flow leaves one worker and enters another.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -113,6 +114,14 @@ impl Worker {
         if !matches!(flow.phase, Phase::Relaying) || flow.endpoint.is_none() || flow.on_ring.has() {
             return None;
         }
+        let (inbound, outbound) = match self.hand_both(key) {
+            Ok(both) => both,
+            Err(error) => {
+                tracing::error!(%error, "bytes of a flow are lost in a kernel pipe");
+                self.end(key, EndCause::Limit);
+                return None;
+            }
+        };
         self.leave_route(key);
         self.wheel.clear(&mut self.flows, key);
         let mut flow = self.flows.remove(key as usize);
@@ -142,23 +151,28 @@ impl Worker {
             reason: flow.reason,
             endpoint_finished_first: flow.finished_first.map(|end| end == End::Endpoint),
             drain_left: self.drain_left(route.address, flow.started),
-            inbound: self.hand(&mut flow.inbound),
-            outbound: self.hand(&mut flow.outbound),
+            inbound,
+            outbound,
             client: std::net::TcpStream::from(flow.client).into(),
             endpoint: std::net::TcpStream::from(endpoint).into(),
         })
     }
 
-    fn hand(&mut self, pipe: &mut Pipe) -> HandedPipe {
-        let (kept, ours) = self.scratch.take_kept(pipe);
-        HandedPipe {
-            bytes: pipe.bytes,
-            reads: pipe.reads,
-            eof: pipe.eof,
-            shut: pipe.shut,
-            kept,
-            ours,
-        }
+    fn hand_both(&mut self, key: u32) -> io::Result<(HandedPipe, HandedPipe)> {
+        let flow = &mut self.flows[key as usize];
+        let scratch = &mut self.scratch;
+        let mut hand = |pipe: &mut Pipe| -> io::Result<HandedPipe> {
+            let (kept, ours) = scratch.take_kept(pipe)?;
+            Ok(HandedPipe {
+                bytes: pipe.bytes,
+                reads: pipe.reads,
+                eof: pipe.eof,
+                shut: pipe.shut,
+                kept,
+                ours,
+            })
+        };
+        Ok((hand(&mut flow.inbound)?, hand(&mut flow.outbound)?))
     }
 
     /// Takes a predecessor's flow. It is counted here from now on, under its old id; what it moved before is in its record alone.
@@ -228,7 +242,7 @@ impl Worker {
         self.relay(handle, None);
     }
 
-    pub(crate) fn register_both(&mut self, key: u32) -> std::io::Result<()> {
+    pub(crate) fn register_both(&mut self, key: u32) -> io::Result<()> {
         let handle = self.handle(key);
         let both = Interest::READABLE | Interest::WRITABLE;
         let flow = &mut self.flows[key as usize];

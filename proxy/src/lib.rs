@@ -42,7 +42,7 @@ pub mod flow_table {
 
 pub use capacity::{effective_max_flows, listening_descriptors};
 pub use edge::{BindState, Edge, EdgeOptions};
-pub use engine::can_use_io_uring;
+pub use engine::{can_splice, can_use_io_uring, splice_descriptors};
 pub use handover::{HandedFlow, HandedPipe, ListeningSocket};
 pub use ranges::{can_steer, wildcard_fault};
 pub use udp::{HandedConnection, HandedDatagrams, KnownBy};

@@ -3,6 +3,7 @@
 
 pub(crate) mod pump;
 pub(crate) mod ring;
+pub(crate) mod splice;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -52,6 +53,7 @@ impl Worker {
         let before = (flow.inbound.bytes, flow.outbound.bytes);
         let (reads, went_on) = (flow.outbound.reads, !flow.outbound.eof);
         let turn = what(flow, &mut self.scratch);
+        self.scratch.pipes.settle(&self.shared.stats);
         flow.prompt |= flow.writes_on() && flow.endpoint.as_ref().is_some_and(send_at_once);
         let moved = (
             flow.inbound.bytes - before.0,

@@ -38,6 +38,7 @@ use crate::list::NIL;
 use crate::ranges::ephemeral_ports;
 use crate::relay::Scratch;
 use crate::relay::ring::{Requests, Ring};
+use crate::relay::splice::KernelPipes;
 use crate::silence::Waiting;
 use crate::strand::Strands;
 use crate::udp::{self, Source, Udp};
@@ -113,6 +114,8 @@ pub(crate) struct Shared {
     pub(crate) workers: u32,
     /// What workers do their receiving with: never one that is not possible here.
     pub(crate) io_engine: IoEngine,
+    /// Kernel pipes that each may have to splice bulk by; 0 where nothing is spliced.
+    pub(crate) pipes: usize,
     /// A predecessor's flows of UDP are to come, and no datagram is read before.
     pub(crate) awaits_datagrams: bool,
     /// The edge ends.
@@ -199,13 +202,14 @@ impl Worker {
     ) -> Self {
         let budget = Budget::new(now, shared.workers);
         let udp = Udp::new(now, shared.awaits_datagrams);
+        let pipes = KernelPipes::new(shared.pipes);
         Self {
             poll,
             shared,
             commands,
             now,
             flows: Slab::new(),
-            scratch: Scratch::new(),
+            scratch: Scratch::new(pipes),
             wheel: Wheel::new(now),
             timers: BinaryHeap::new(),
             entrances: Slab::new(),

@@ -30,6 +30,7 @@ pub(super) fn pop(root: &Section<'_>, folder: &Path, claims: &mut Claims) -> Opt
         ("io_uring", IoEngine::IoUring),
     ];
     let io_engine = section.get("io_engine", one_of(engines));
+    let splice = section.get("splice", typed::boolean);
     let steerings = &[
         ("sk_lookup", PortSteering::SkLookup),
         ("tproxy", PortSteering::Tproxy),
@@ -42,6 +43,7 @@ pub(super) fn pop(root: &Section<'_>, folder: &Path, claims: &mut Claims) -> Opt
         addresses,
         workers: workers?,
         io_engine: io_engine?,
+        splice: splice?,
         state_file: folder.join(state_file?),
         port_steering: port_steering?,
     })

@@ -18,7 +18,7 @@ const OTHER: &str = "_other";
 const PREFIX: &str = "portolan_";
 
 /// Every family: name without prefix, type, help.
-pub(super) const FAMILIES: [(&str, MetricType, &str); 41] = {
+pub(super) const FAMILIES: [(&str, MetricType, &str); 43] = {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     [
         ("flows_total", COUNTER, "Flows that have ended, by cause."),
@@ -135,6 +135,16 @@ pub(super) const FAMILIES: [(&str, MetricType, &str); 41] = {
             "io_uring_flows_total",
             COUNTER,
             "Flows that were received by io_uring for a while, as `io_engine` has it.",
+        ),
+        (
+            "spliced_bytes_total",
+            COUNTER,
+            "Bytes that passed through the kernel alone, as `splice` has it.",
+        ),
+        (
+            "splice_fallbacks_total",
+            COUNTER,
+            "Readings that were to be spliced and were copied, for want of a kernel pipe.",
         ),
         (
             "proxy_header_errors_total",

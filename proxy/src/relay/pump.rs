@@ -2,13 +2,17 @@
 //!
 //! A flow has no buffer of its own. Only when the sink takes less than was read is the rest kept, in one chunk, and the source is
 //! not read again until the chunk is gone: that is the whole of the backpressure, everything else stays in socket buffers.
-//! This is the seam behind which another engine (io_uring, splice) can stand: [`pump`] knows sockets and a [`Pipe`], no flow.
+//! A direction that is bulk may go by a pipe of the kernel instead (`splice`): what the sink does not take then stays in that pipe.
+//!
+//! This is the seam behind which another engine can stand: [`pump`] knows sockets and a [`Pipe`], no flow.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 
 use mio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags};
+
+use super::splice::{KernelPipe, KernelPipes, is_refusal};
 
 /// Bytes that a direction may move before others get their turn.
 const TURN_BUDGET: usize = 1 << 20;
@@ -26,6 +30,17 @@ const SMALL_READ: usize = 16 << 10;
 
 /// A reading that is no small message.
 const LARGE: usize = 8 << 10;
+
+/// A reading that bulk is made of: large enough for what is not copied to outweigh the calls that splicing takes more.
+const BULK_READING: usize = 32 << 10;
+
+/// Readings of bulk, less those of small messages among them, from which on a direction is spliced, and the most that count: so few
+/// small ones end it.
+const BULK_READINGS: u8 = 2;
+const MOST_READINGS: u8 = 4;
+
+/// Bytes that a direction moves before it is spliced: what is over sooner pays nothing for it.
+const BULK_BYTES: u64 = 256 << 10;
 
 /// Empty chunks that a worker keeps for the next slow peer: each grows to what was ever kept in it, [`SCRATCH`] bytes at most.
 const SPARE_CHUNKS: usize = 4;
@@ -54,12 +69,16 @@ pub(crate) struct Pipe {
     pub(crate) shut: bool,
     /// Readings are large: this is no exchange of small messages.
     pub(crate) large: bool,
+    /// Readings of bulk, up to [`MOST_READINGS`]; a small one takes one away.
+    bulk: u8,
     kept: Option<Box<Kept>>,
 }
 
 /// Bytes that were read, or made, and not taken yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Kept {
+    /// Where those in front of `bytes` are, if there are such.
+    piped: Option<KernelPipe>,
     bytes: Vec<u8>,
     at: usize,
     /// Bytes at the front that are ours (a PROXY header) and not the source's: passed on, not counted.
@@ -71,21 +90,48 @@ impl Pipe {
     pub(crate) fn is_blocked(&self) -> bool {
         self.kept.is_some()
     }
+
+    /// One that has proved to be bulk.
+    #[cfg(test)]
+    pub(super) fn of_bulk() -> Self {
+        Self {
+            bytes: BULK_BYTES,
+            bulk: MOST_READINGS,
+            ..Self::default()
+        }
+    }
+
+    fn count_reading(&mut self, read: usize) {
+        self.reads = self.reads.saturating_add(1);
+        self.large |= read >= LARGE;
+        if read >= BULK_READING {
+            self.bulk = (self.bulk + 1).min(MOST_READINGS);
+        } else if read < LARGE {
+            self.bulk = self.bulk.saturating_sub(1);
+        }
+    }
+
+    /// Whether this is bulk, as far as it has come.
+    fn is_bulk(&self) -> bool {
+        self.bulk >= BULK_READINGS && self.bytes >= BULK_BYTES
+    }
 }
 
-/// What the flows of a worker share: the scratch buffer, and the account of kept bytes.
+/// What the flows of a worker share: the scratch buffer, the account of kept bytes, and the kernel pipes.
 pub(crate) struct Scratch {
     buffer: Box<[u8]>,
     spare: Vec<Vec<u8>>,
     kept: usize,
+    pub(crate) pipes: KernelPipes,
 }
 
 impl Scratch {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(pipes: KernelPipes) -> Self {
         Self {
             buffer: vec![0; SCRATCH].into(),
             spare: Vec::with_capacity(SPARE_CHUNKS),
             kept: 0,
+            pipes,
         }
     }
 
@@ -108,59 +154,93 @@ impl Scratch {
         // Exactly: doubled, the spare ones of a worker would hold twice as much for good.
         bytes.reserve_exact(range.len());
         bytes.extend_from_slice(&self.buffer[range]);
+        self.keep_chunk(pipe, bytes, 0);
+    }
+
+    fn keep_chunk(&mut self, pipe: &mut Pipe, bytes: Vec<u8>, ours: usize) {
         self.kept += bytes.len();
         pipe.kept = Some(Box::new(Kept {
+            piped: None,
             bytes,
             at: 0,
-            ours: 0,
+            ours,
         }));
+    }
+
+    /// Leaves the bytes of a direction in the kernel pipe that they are in; takes one back that is empty.
+    fn keep_piped(&mut self, pipe: &mut Pipe, piped: KernelPipe) {
+        if piped.is_empty() {
+            return self.pipes.take_back(piped);
+        }
+        let piped = Some(piped);
+        pipe.kept = Some(Box::new(Kept {
+            piped,
+            ..Kept::default()
+        }));
+    }
+
+    /// Takes the bytes of a direction out of its kernel pipe, to the front of its chunk. After an error some of them are lost.
+    fn read_out(&mut self, kept: &mut Kept) -> io::Result<()> {
+        let Some(mut piped) = kept.piped.take() else {
+            return Ok(());
+        };
+        let read = piped.read_out();
+        self.pipes.take_back(piped);
+        let mut bytes = read?;
+        bytes.extend_from_slice(&kept.bytes[kept.at..]);
+        self.kept = self.kept.saturating_sub(kept.bytes.len()) + bytes.len();
+        (kept.bytes, kept.at) = (bytes, 0);
+        Ok(())
     }
 
     /// Keeps bytes behind those that are kept already.
     fn keep_more(&mut self, pipe: &mut Pipe, more: &[u8]) {
-        self.kept += more.len();
         if let Some(kept) = &mut pipe.kept {
+            self.kept += more.len();
             kept.bytes.extend_from_slice(more);
             return;
         }
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.extend_from_slice(more);
-        pipe.kept = Some(Box::new(Kept {
-            bytes,
-            at: 0,
-            ours: 0,
-        }));
+        self.keep_chunk(pipe, bytes, 0);
     }
 
     /// Puts bytes in front of whatever the source will say: `ours` bytes of a PROXY header, then what was read with the inbound one.
     pub(crate) fn prepend(&mut self, pipe: &mut Pipe, bytes: Vec<u8>, ours: usize) {
         self.forget(pipe);
         if !bytes.is_empty() {
-            self.kept += bytes.len();
-            pipe.kept = Some(Box::new(Kept { bytes, at: 0, ours }));
+            self.keep_chunk(pipe, bytes, ours);
         }
     }
 
-    /// Takes the kept bytes out of a pipe, to be handed over: those not taken yet, and how many of them are ours.
-    pub(crate) fn take_kept(&mut self, pipe: &mut Pipe) -> (Vec<u8>, usize) {
-        let Some(kept) = pipe.kept.take() else {
-            return (Vec::new(), 0);
+    /// Takes the kept bytes out of a pipe, to be handed over: those not taken yet, and how many of them are ours. After an error some of
+    /// them are lost.
+    pub(crate) fn take_kept(&mut self, pipe: &mut Pipe) -> io::Result<(Vec<u8>, usize)> {
+        let Some(mut kept) = pipe.kept.take() else {
+            return Ok((Vec::new(), 0));
         };
-        let rest = kept.bytes[kept.at..].to_vec();
-        self.recycle(kept.bytes);
-        (rest, kept.ours)
+        let read_out = self.read_out(&mut kept);
+        let (rest, ours) = (kept.bytes[kept.at..].to_vec(), kept.ours);
+        self.recycle(*kept);
+        read_out.map(|()| (rest, ours))
     }
 
     /// Takes the account of a pipe that ends with kept bytes.
     pub(crate) fn forget(&mut self, pipe: &mut Pipe) {
         if let Some(kept) = pipe.kept.take() {
-            self.recycle(kept.bytes);
+            self.recycle(*kept);
         }
     }
 
-    fn recycle(&mut self, mut bytes: Vec<u8>) {
+    fn recycle(&mut self, kept: Kept) {
+        let Kept {
+            piped, mut bytes, ..
+        } = kept;
+        if let Some(piped) = piped {
+            self.pipes.take_back(piped);
+        }
         self.kept = self.kept.saturating_sub(bytes.len());
-        if self.spare.len() < SPARE_CHUNKS {
+        if self.spare.len() < SPARE_CHUNKS && bytes.capacity() > 0 {
             bytes.clear();
             self.spare.push(bytes);
         }
@@ -222,6 +302,18 @@ pub(crate) fn pump(
         if budget == 0 {
             return Pumped::Again;
         }
+        if scratch.pipes.are_wanted() && pipe.is_bulk() {
+            match splice_on(source, sink, sink_ready, pipe, scratch) {
+                Spliced::Moved(read) => {
+                    budget = budget.saturating_sub(read);
+                    continue;
+                }
+                // Its end or a pause: only a reading tells, for a splice stops at urgent data, too.
+                Spliced::Nothing => {}
+                Spliced::SourceFailed(error) => return Pumped::SourceFailed(error),
+                Spliced::SinkFailed(error) => return Pumped::SinkFailed(error),
+            }
+        }
         let size = scratch.read_size();
         match receive(source, &mut scratch.buffer[..size]) {
             Ok(0) => pipe.eof = true,
@@ -230,8 +322,7 @@ pub(crate) fn pump(
                 if read < size && !source_ready.read_closed {
                     source_ready.readable = false;
                 }
-                pipe.reads = pipe.reads.saturating_add(1);
-                pipe.large |= read >= LARGE;
+                pipe.count_reading(read);
                 budget = budget.saturating_sub(read);
                 match write(sink, sink_ready, &scratch.buffer[..read]) {
                     Ok(taken) => {
@@ -257,6 +348,57 @@ pub(crate) fn pump(
     }
 }
 
+/// What a splice came to.
+enum Spliced {
+    /// So many bytes have left the source.
+    Moved(usize),
+    /// None have: it has none, or it cannot be spliced, or there is no kernel pipe.
+    Nothing,
+    SourceFailed(io::Error),
+    SinkFailed(io::Error),
+}
+
+/// Moves as much as a kernel pipe takes. There is nothing kept when this is called.
+fn splice_on(
+    source: &TcpStream,
+    sink: &TcpStream,
+    sink_ready: &mut Ready,
+    pipe: &mut Pipe,
+    scratch: &mut Scratch,
+) -> Spliced {
+    let Some(mut piped) = scratch.pipes.lend() else {
+        return Spliced::Nothing;
+    };
+    let read = match piped.fill(source) {
+        Ok(0) => {
+            scratch.pipes.take_back(piped);
+            return Spliced::Nothing;
+        }
+        Ok(read) => read,
+        Err(error) => {
+            scratch.pipes.take_back(piped);
+            if error.kind() == ErrorKind::WouldBlock {
+                return Spliced::Nothing;
+            }
+            if is_refusal(&error) {
+                scratch.pipes.count_refusal();
+                return Spliced::Nothing;
+            }
+            return Spliced::SourceFailed(error);
+        }
+    };
+    pipe.count_reading(read);
+    let (taken, failed) = outcome(piped.drain(sink, sink_ready));
+    pipe.bytes += taken as u64;
+    scratch.pipes.count_spliced(taken);
+    scratch.keep_piped(pipe, piped);
+    match failed {
+        // What is in the pipe is looked after as what is kept.
+        Some(error) if !is_refusal(&error) => Spliced::SinkFailed(error),
+        Some(_) | None => Spliced::Moved(read),
+    }
+}
+
 /// What became of bytes that were received otherwise.
 #[derive(Debug)]
 pub(crate) enum Pushed {
@@ -278,10 +420,7 @@ pub(crate) fn push(
     let (taken, failed) = if pipe.is_blocked() {
         (0, None)
     } else {
-        match write(sink, ready, bytes) {
-            Ok(taken) => (taken, None),
-            Err((taken, error)) => (taken, Some(error)),
-        }
+        outcome(write(sink, ready, bytes))
     };
     pipe.bytes += taken as u64;
     if taken < bytes.len() {
@@ -312,25 +451,51 @@ fn flush(
     let Some(mut kept) = pipe.kept.take() else {
         return Ok(());
     };
-    let (taken, failed) = match write(sink, ready, &kept.bytes[kept.at..]) {
-        Ok(taken) => (taken, None),
-        Err((taken, error)) => (taken, Some(error)),
-    };
-    let ours = taken.min(kept.ours);
-    kept.ours -= ours;
-    pipe.bytes += (taken - ours) as u64;
-    kept.at += taken;
-    if let Some(error) = failed {
+    let (taken, failed) = outcome(flush_kept(sink, ready, &mut kept, scratch));
+    pipe.bytes += taken as u64;
+    if kept.piped.is_some() || kept.at < kept.bytes.len() {
         // Still the pipe's, and still in the account.
         pipe.kept = Some(kept);
-        return Err(error);
-    }
-    if kept.at < kept.bytes.len() {
-        pipe.kept = Some(kept);
     } else {
-        scratch.recycle(kept.bytes);
+        scratch.recycle(*kept);
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+/// The same; gives how many bytes of the source's it has taken.
+fn flush_kept(
+    sink: &TcpStream,
+    ready: &mut Ready,
+    kept: &mut Kept,
+    scratch: &mut Scratch,
+) -> Result<usize, (usize, io::Error)> {
+    let mut spliced = 0;
+    if let Some(piped) = &mut kept.piped {
+        let (taken, failed) = outcome(piped.drain(sink, ready));
+        spliced = taken;
+        scratch.pipes.count_spliced(spliced);
+        match failed {
+            Some(error) if is_refusal(&error) => scratch.pipes.count_refusal(),
+            Some(error) => return Err((spliced, error)),
+            None if !piped.is_empty() => return Ok(spliced),
+            None => {}
+        }
+        scratch.read_out(kept).map_err(|error| (spliced, error))?;
+    }
+    let (taken, failed) = outcome(write(sink, ready, &kept.bytes[kept.at..]));
+    let ours = taken.min(kept.ours);
+    kept.ours -= ours;
+    kept.at += taken;
+    let taken = spliced + taken - ours;
+    failed.map_or(Ok(taken), |error| Err((taken, error)))
+}
+
+/// What was taken, and the error that ended it.
+fn outcome(result: Result<usize, (usize, io::Error)>) -> (usize, Option<io::Error>) {
+    match result {
+        Ok(taken) => (taken, None),
+        Err((taken, error)) => (taken, Some(error)),
+    }
 }
 
 /// Writes as much as the sink takes; a full sink takes nothing and is no error. An error comes with what was taken before it.

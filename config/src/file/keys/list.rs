@@ -26,6 +26,7 @@ pub const KEYS: &[Key] = &[
     key(Table::Pop, "addresses", "addresses", Value("[]"), "Unicast addresses of this PoP itself."),
     key(Table::Pop, "workers", "0 to 256", Value("0"), "Data-path threads; 0 is one a core; takes effect at start."),
     key(Table::Pop, "io_engine", "`\"auto\"`, `\"epoll\"`, `\"io_uring\"`", Value("\"auto\""), "What receives the bytes of TCP flows: io_uring while many flows are busy and where the kernel allows it, never, or always; takes effect at start."),
+    key(Table::Pop, "splice", "boolean", Value("false"), "What is bulk, 256 KiB of a direction in large readings, passes through the kernel alone (`splice`) and is not copied; where that is impossible, it is copied; takes effect at start."),
     key(Table::Pop, "state_file", "path", Value("\"portolan.state.json\""), "Where the operator's drains are kept over restarts; relative to this file."),
     key(Table::Pop, "port_steering", "`\"sk_lookup\"`, `\"tproxy\"`", Value("\"sk_lookup\""), "How clients of listeners with more than 1000 ports come to their one socket a worker: a program in the kernel, or the firewall's rules; takes effect at start."),
 
