@@ -62,7 +62,7 @@ impl Workload for Reload {
     fn run(&self, run: &Run<'_>) -> Result<Option<Outcome>> {
         if matches!(
             run.target.kind,
-            Kind::Envoy | Kind::PortolanEpoll | Kind::Direct
+            Kind::Envoy | Kind::PortolanEpoll | Kind::PortolanSplice | Kind::Direct
         ) {
             return Ok(None);
         }
@@ -92,7 +92,7 @@ impl Workload for Reload {
 fn reload(run: &Run<'_>, number: u64) -> Result<()> {
     let seconds = 340 + number % 2;
     let (from, to) = match run.target.kind {
-        Kind::Direct | Kind::PortolanEpoll | Kind::Envoy => return Ok(()),
+        Kind::Direct | Kind::PortolanEpoll | Kind::PortolanSplice | Kind::Envoy => return Ok(()),
         Kind::Portolan => (
             "protocol = \"TCP\"",
             format!("protocol = \"TCP\"\nidle_timeout = \"{seconds}s\""),
@@ -118,6 +118,7 @@ fn configure(run: &Run<'_>, text: &str) -> Result<()> {
         Kind::Direct
         | Kind::Portolan
         | Kind::PortolanEpoll
+        | Kind::PortolanSplice
         | Kind::Nginx
         | Kind::NginxLarge
         | Kind::Envoy => run.target.signal("HUP"),
@@ -168,6 +169,7 @@ impl Workload for Effect {
         let (to, mut change) = match run.target.kind {
             Kind::Direct
             | Kind::PortolanEpoll
+            | Kind::PortolanSplice
             | Kind::Envoy
             | Kind::HaproxyLarge
             | Kind::NginxLarge => return Ok(None),

@@ -36,11 +36,13 @@ pub enum Kind {
     Envoy,
     /// This project without io_uring.
     PortolanEpoll,
+    /// This project, splicing what is bulk.
+    PortolanSplice,
 }
 
 impl Kind {
     /// All of them, in the order of the tables.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Direct,
         Kind::Portolan,
         Kind::Haproxy,
@@ -49,6 +51,7 @@ impl Kind {
         Kind::NginxLarge,
         Kind::Envoy,
         Kind::PortolanEpoll,
+        Kind::PortolanSplice,
     ];
 
     /// Its name in the tables.
@@ -62,6 +65,7 @@ impl Kind {
             Kind::NginxLarge => "nginx-256k",
             Kind::Envoy => "envoy",
             Kind::PortolanEpoll => "portolan-epoll",
+            Kind::PortolanSplice => "portolan-splice",
         }
     }
 
@@ -71,6 +75,8 @@ impl Kind {
             Kind::Haproxy | Kind::HaproxyLarge => !service.is_udp(),
             // It is there for the difference that receiving makes.
             Kind::PortolanEpoll => matches!(service, Service::Answers | Service::Swallows),
+            // So is it, for bulk.
+            Kind::PortolanSplice => service == Service::Swallows,
             Kind::Direct | Kind::Portolan | Kind::Nginx | Kind::NginxLarge | Kind::Envoy => true,
         }
     }
@@ -78,7 +84,9 @@ impl Kind {
     /// The name of its configuration.
     pub(crate) fn file(self) -> &'static str {
         match self {
-            Kind::Direct | Kind::Portolan | Kind::PortolanEpoll => "portolan.toml",
+            Kind::Direct | Kind::Portolan | Kind::PortolanEpoll | Kind::PortolanSplice => {
+                "portolan.toml"
+            }
             Kind::Haproxy | Kind::HaproxyLarge => "haproxy.cfg",
             Kind::Nginx | Kind::NginxLarge => "nginx.conf",
             Kind::Envoy => "envoy.json",
@@ -184,7 +192,11 @@ impl Target {
         // A run that is over waits for nobody's drain; those with processes of their own end them.
         let signal = match self.kind {
             Kind::Nginx | Kind::NginxLarge | Kind::Haproxy | Kind::HaproxyLarge => "TERM",
-            Kind::Direct | Kind::Portolan | Kind::PortolanEpoll | Kind::Envoy => "KILL",
+            Kind::Direct
+            | Kind::Portolan
+            | Kind::PortolanEpoll
+            | Kind::PortolanSplice
+            | Kind::Envoy => "KILL",
         };
         if self.signal(signal).is_ok()
             && let Some(mut child) = self.child.take()
@@ -224,8 +236,10 @@ impl Drop for Target {
 /// Where a target's program is; an error says how to get it.
 pub(crate) fn program(kind: Kind, portolan: &Path) -> Result<PathBuf> {
     Ok(match kind {
-        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll => fs::canonicalize(portolan)
-            .with_context(|| format!("{}: cargo build --release", portolan.display()))?,
+        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll | Kind::PortolanSplice => {
+            fs::canonicalize(portolan)
+                .with_context(|| format!("{}: cargo build --release", portolan.display()))?
+        }
         Kind::Haproxy | Kind::HaproxyLarge => installed("haproxy")?,
         Kind::Nginx | Kind::NginxLarge => installed("nginx")?,
         Kind::Envoy => envoy()?,
@@ -254,6 +268,7 @@ fn configuration(kind: Kind, folder: &Path) -> String {
         Kind::Direct => String::new(),
         Kind::Portolan => files::portolan(&services),
         Kind::PortolanEpoll => files::portolan_epoll(&services),
+        Kind::PortolanSplice => files::portolan_splice(&services),
         Kind::Haproxy => files::haproxy(&services, None, folder),
         Kind::HaproxyLarge => files::haproxy(&services, Some(262_144), folder),
         Kind::Nginx => files::nginx(&services, None, folder),
@@ -265,7 +280,7 @@ fn configuration(kind: Kind, folder: &Path) -> String {
 fn command(kind: Kind, program: &Path, file: &Path) -> Command {
     let mut command = Command::new(program);
     match kind {
-        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll => {
+        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll | Kind::PortolanSplice => {
             command.args(["run", "--config"]).arg(file)
         }
         Kind::Haproxy | Kind::HaproxyLarge => command.args(["-W", "-db", "-f"]).arg(file),
@@ -292,7 +307,11 @@ fn spoken(command: &Command) -> String {
 fn version(kind: Kind, program: &Path) -> String {
     let flag = match kind {
         Kind::Haproxy | Kind::HaproxyLarge | Kind::Nginx | Kind::NginxLarge => "-v",
-        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll | Kind::Envoy => "--version",
+        Kind::Direct
+        | Kind::Portolan
+        | Kind::PortolanEpoll
+        | Kind::PortolanSplice
+        | Kind::Envoy => "--version",
     };
     let output = Command::new(program).arg(flag).output();
     let text = output.map_or(Vec::new(), |o| [o.stdout, o.stderr].concat());

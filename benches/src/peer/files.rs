@@ -28,8 +28,17 @@ pub(super) fn portolan(services: &Forwarded) -> String {
 
 /// The same, but for the API, without io_uring.
 pub(super) fn portolan_epoll(services: &Forwarded) -> String {
+    portolan_with("io_engine = \"epoll\"", 7897, services)
+}
+
+/// The same, but for the API, splicing what is bulk.
+pub(super) fn portolan_splice(services: &Forwarded) -> String {
+    portolan_with("splice = true", 7896, services)
+}
+
+fn portolan_with(line: &str, admin: u16, services: &Forwarded) -> String {
     format!(
-        "[pop]\nname = \"bench\"\nworkers = {THREADS}\nio_engine = \"epoll\"\n[admin]\nlisten = \"127.0.0.1:7897\"\n[log]\nflow_log = \"flows.jsonl\"\n{}",
+        "[pop]\nname = \"bench\"\nworkers = {THREADS}\n{line}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n[log]\nflow_log = \"flows.jsonl\"\n{}",
         accelerators(services)
     )
 }

@@ -105,6 +105,7 @@ impl Drop for Target {
             Kind::Direct
             | Kind::Portolan
             | Kind::PortolanEpoll
+            | Kind::PortolanSplice
             | Kind::Haproxy
             | Kind::HaproxyLarge
             | Kind::Envoy => "KILL",
@@ -127,7 +128,9 @@ fn pinned(program: PathBuf) -> Command {
 
 fn arguments(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll => &["run", "--config"],
+        Kind::Direct | Kind::Portolan | Kind::PortolanEpoll | Kind::PortolanSplice => {
+            &["run", "--config"]
+        }
         // Beside the one of the other workloads.
         Kind::Envoy => &[
             "--concurrency",
@@ -147,6 +150,7 @@ pub(super) fn configuration(kind: Kind, folder: &Path) -> Result<String> {
     Ok(match kind {
         Kind::Direct
         | Kind::PortolanEpoll
+        | Kind::PortolanSplice
         | Kind::Haproxy
         | Kind::HaproxyLarge
         | Kind::NginxLarge => String::new(),
