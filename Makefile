@@ -10,6 +10,9 @@ export PATH := $(TOOLS)/bin:$(TOOLS)/cmake/data/bin:$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test lint bench profile soak failover build-needs
 
+# Tests of what bytes, ends and resets come to, which are run by every way of relaying.
+BY_ANY_ENGINE := byte_for_byte reset half_close closes_first both_directions stalled
+
 # Of a soak: how long, and what everything random comes from (empty: random).
 SECONDS := 3600
 SEED :=
@@ -39,7 +42,9 @@ test: build-needs ## every test; peers that are missing are installed when we ma
 	cargo build --workspace --lib --bins --tests
 	@rm -f $(SKIPPED)
 	PORTOLAN_TESTS_SKIPPED=$(SKIPPED) bash tests/run.sh --workspace; status=$$?; \
-		PORTOLAN_TESTS_SKIPPED=$(SKIPPED) PORTOLAN_TESTS_IO_ENGINE=io_uring bash tests/run.sh --workspace --test relay --test upgrade -- byte_for_byte reset half_close closes_first both_directions stalled || status=1; \
+		for engine in PORTOLAN_TESTS_IO_ENGINE=io_uring PORTOLAN_TESTS_SPLICE=1; do \
+			env PORTOLAN_TESTS_SKIPPED=$(SKIPPED) $$engine bash tests/run.sh --workspace --test relay --test upgrade -- $(BY_ANY_ENGINE) || status=1; \
+		done; \
 		[ ! -e $(SKIPPED) ] || { echo "$$(wc -l <$(SKIPPED)) tests, or parts of tests, were skipped:"; sort $(SKIPPED); }; exit $$status
 	$(MAKE) --no-print-directory soak SECONDS=120
 

@@ -503,6 +503,11 @@ fn without_settings(command: &mut Command) {
     }
 }
 
+/// Whether this run of a suite has its edges splice what is bulk.
+pub fn splices() -> bool {
+    std::env::var("PORTOLAN_TESTS_SPLICE").is_ok_and(|asked| asked == "1")
+}
+
 /// The sections that every test wants, unless it brings its own.
 fn complete(toml: &str, admin: SocketAddr) -> String {
     let mut out = String::new();
@@ -520,6 +525,9 @@ fn complete(toml: &str, admin: SocketAddr) -> String {
     if let Ok(engine) = std::env::var("PORTOLAN_TESTS_IO_ENGINE") {
         let line = format!("[pop]\nio_engine = \"{engine}\"\n");
         out = out.replacen("[pop]\n", &line, 1);
+    }
+    if splices() {
+        out = out.replacen("[pop]\n", "[pop]\nsplice = true\n", 1);
     }
     out
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portolan_tests::client::{self, Caller, End};
 use portolan_tests::deadline::{PATIENCE, eventually, patiently, throughout, until};
-use portolan_tests::edge::Edge;
+use portolan_tests::edge::{self, Edge};
 use portolan_tests::endpoint::{self, Endpoint};
 use portolan_tests::payload::{self, Exchange, Order};
 use portolan_tests::place;
@@ -72,10 +72,16 @@ async fn twenty_thousand_flows_arrive_byte_for_byte() {
     .await;
 }
 
+/// That bulk was spliced where this run of the suite asks for it, and nowhere else.
+async fn assert_spliced_as_asked(edge: &Edge) {
+    let spliced = edge.metrics().await.sum("spliced_bytes_total", &[]);
+    assert_eq!(spliced > 0.0, edge::splices(), "{spliced} bytes");
+}
+
 #[tokio::test]
 async fn a_large_transfer_in_both_directions_at_once() {
     let endpoint = Endpoint::start("a", payload::exchanging()).await;
-    let (_edge, at) = edge_before(&endpoint, "").await;
+    let (edge, at) = edge_before(&endpoint, "").await;
     let exchange = Exchange {
         seed: 3,
         up: 40_000_000,
@@ -88,6 +94,7 @@ async fn a_large_transfer_in_both_directions_at_once() {
         .await
         .expect("it does not hang")
         .unwrap();
+    assert_spliced_as_asked(&edge).await;
 }
 
 #[tokio::test]
@@ -272,6 +279,45 @@ async fn a_stalled_reader_of_300_mb_costs_the_edge_no_memory() {
 
     let stall = go.acquire().await.unwrap();
     let (running, sent) = transfer(at).await;
+    until_it_stalls(&sent).await;
+    let grown = |edge: &mut Edge| edge.process().anonymous_memory().saturating_sub(before);
+    let most = keeps_at_most();
+    throughout("the memory stays", Duration::from_millis(500), async || {
+        grown(&mut edge) <= most
+    })
+    .await;
+    assert!(!running.is_finished());
+
+    drop(stall);
+    running.await.unwrap();
+    let grown = grown(&mut edge);
+    assert!(grown <= most, "grown by {} KiB", grown / 1024);
+    assert_spliced_as_asked(&edge).await;
+}
+
+/// What the edge holds of it, in memory or in a pipe of the kernel, goes along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_transfer_goes_on_in_another_process_byte_for_byte() {
+    let go = Arc::new(Semaphore::new(1));
+    let endpoint = Endpoint::start("a", stalling(&go)).await;
+    let (mut edge, at) = edge_before(&endpoint, "").await;
+    let stall = go.acquire().await.unwrap();
+    let (running, sent) = transfer(at).await;
+    until_it_stalls(&sent).await;
+    assert_spliced_as_asked(&edge).await;
+    let mut old = edge.upgrade(&["--with-flows"]).await;
+    assert!(old.end(PATIENCE).await.success(), "{}", old.output());
+    assert!(!running.is_finished());
+
+    drop(stall);
+    running.await.unwrap();
+    let whole = eventually("its record", PATIENCE, async || edge.flows().pop()).await;
+    assert_eq!(whole["bytes_in"], TRANSFER);
+    assert_eq!(whole["cause"], "client_fin");
+    assert_spliced_as_asked(&edge).await;
+}
+
+async fn until_it_stalls(sent: &AtomicU64) {
     until("the transfer stalls", PATIENCE, async || {
         let before = sent.load(Ordering::SeqCst);
         // Longer than a loaded machine leaves a sender without its turn.
@@ -287,18 +333,6 @@ async fn a_stalled_reader_of_300_mb_costs_the_edge_no_memory() {
     })
     .await;
     assert!(sent.load(Ordering::SeqCst) < TRANSFER);
-    let grown = |edge: &mut Edge| edge.process().anonymous_memory().saturating_sub(before);
-    let most = keeps_at_most();
-    throughout("the memory stays", Duration::from_millis(500), async || {
-        grown(&mut edge) <= most
-    })
-    .await;
-    assert!(!running.is_finished());
-
-    drop(stall);
-    running.await.unwrap();
-    let grown = grown(&mut edge);
-    assert!(grown <= most, "grown by {} KiB", grown / 1024);
 }
 
 /// A flow that is put on the ring of io_uring whatever it carries may find all of the ring's buffers filled when its sink is full: 2 MiB,
