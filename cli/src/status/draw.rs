@@ -155,6 +155,7 @@ fn engine(relay_mode: &str) -> Option<&str> {
     match relay_mode {
         "" => None,
         "copy" => Some("epoll"),
+        "copy,splice" => Some("epoll,splice"),
         other => Some(other),
     }
 }
