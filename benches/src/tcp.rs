@@ -102,6 +102,11 @@ impl Workload for Requests {
         }
     }
 
+    /// A process is faster or slower at this for as long as it lives, by more than targets differ: each repetition has another one.
+    fn wants_fresh_target(&self) -> bool {
+        self.connections == 1
+    }
+
     fn run(&self, run: &Run<'_>) -> Result<Option<Outcome>> {
         let to = run.to(self.service())?;
         let after_one_another = if self.connections == 1 { ALONE } else { 1 };
