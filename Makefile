@@ -59,7 +59,7 @@ soak: build-needs ## traffic of every kind while everything happens to edge and 
 	cargo build --workspace --bins
 	target/debug/portolan-soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --json target/soak.json
 
-bench: build-needs ## beside the peers, with tables and charts in benches/results/ (twelve minutes); QUICK=1 in two
+bench: build-needs ## beside the peers, with tables and charts in benches/results/ (seventeen minutes); QUICK=1 in two
 	@bash benches/run.sh
 
 profile: build-needs ## where the data path's time goes, and its system calls beside the peers'

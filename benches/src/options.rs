@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 /// What it says when it is asked wrongly, or for this.
 pub const HELP: &str = "portolan-load [profile] [--quick] [--reps N] [--seconds S] [--only WORKLOAD,…] [--targets NAME,…] [--portolan PATH] [--out DIR] [--add] [--idle FLOWS] [--list]";
 
+/// Targets of a quick run: everybody once, as they come.
+const QUICK_TARGETS: &str = "direct,portolan,haproxy,nginx,envoy";
+
 /// What is asked for.
 pub struct Options {
     /// Repetitions.
@@ -57,6 +60,7 @@ impl Options {
                 "--quick" => {
                     (options.reps, options.length) = (3, Duration::from_millis(300));
                     options.idle = 3000;
+                    options.targets = words(QUICK_TARGETS);
                 }
                 "--reps" => options.reps = value()?.parse()?,
                 "--seconds" => options.length = Duration::from_secs_f64(value()?.parse()?),
