@@ -88,6 +88,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Starts one at an address of its own that says its id.
+    pub async fn named(id: &str) -> Endpoint {
+        Endpoint::start(id, naming()).await
+    }
+
     /// Starts one at an address of its own.
     pub async fn start(id: &str, behaviour: Behaviour) -> Endpoint {
         Endpoint::start_at(place::fresh(), id, behaviour).await

@@ -19,6 +19,7 @@ pub mod load;
 pub mod metrics;
 pub mod moto;
 pub mod names;
+pub mod near_and_far;
 pub mod network;
 pub mod payload;
 pub mod peer;

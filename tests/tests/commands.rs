@@ -4,14 +4,8 @@ use std::process::{Command, Output};
 
 use portolan_tests::binary;
 use portolan_tests::deadline::PATIENCE;
-use portolan_tests::edge::Edge;
-use portolan_tests::endpoint::{self, Endpoint};
+use portolan_tests::near_and_far::near_and_far;
 use portolan_tests::place;
-use portolan_tests::toml::{Group, shop};
-
-async fn named(id: &str) -> Endpoint {
-    Endpoint::start(id, endpoint::naming()).await
-}
 
 fn portolan(arguments: &[&str]) -> Output {
     Command::new(binary::portolan())
@@ -84,13 +78,7 @@ fn wrong_usage_is_64_and_a_missing_edge_is_1() {
 
 #[tokio::test]
 async fn status_and_why_say_what_happens() {
-    let (near, far) = (named("near").await, named("far").await);
-    let at = place::fresh();
-    let groups = [
-        Group::new("near", "1ms").endpoint(&near),
-        Group::new("far", "60ms").endpoint(&far),
-    ];
-    let edge = Edge::start(&shop(at, "", &groups)).await;
+    let (at, _near, far, edge) = near_and_far().await;
     far.kill().await;
     edge.until_health("far", "DOWN", PATIENCE).await;
 

@@ -5,14 +5,11 @@ use std::time::Duration;
 use portolan_tests::client::{self, Caller, End};
 use portolan_tests::deadline::{PATIENCE, throughout, until};
 use portolan_tests::edge::Edge;
-use portolan_tests::endpoint::{self, Endpoint};
+use portolan_tests::endpoint::Endpoint;
 use portolan_tests::load::Load;
+use portolan_tests::near_and_far::near_and_far;
 use portolan_tests::toml::{Group, shop};
 use portolan_tests::{http, place};
-
-async fn named(id: &str) -> Endpoint {
-    Endpoint::start(id, endpoint::naming()).await
-}
 
 fn one(at: std::net::SocketAddr, endpoint: &Endpoint) -> String {
     shop(at, "", &[Group::new("r", "1ms").endpoint(endpoint)])
@@ -20,7 +17,7 @@ fn one(at: std::net::SocketAddr, endpoint: &Endpoint) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_under_load_lose_nothing() {
-    let (old, new) = (named("old").await, named("new").await);
+    let (old, new) = (Endpoint::named("old").await, Endpoint::named("new").await);
     let at = place::fresh();
     let edge = Edge::start(&one(at, &old)).await;
     let mut live = Caller::connect(at).await.unwrap();
@@ -61,7 +58,7 @@ async fn reloads_under_load_lose_nothing() {
 
 #[tokio::test]
 async fn a_broken_file_is_refused_and_the_old_one_stays() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let at = place::fresh();
     let toml = one(at, &endpoint);
     let edge = Edge::start(&toml).await;
@@ -94,7 +91,7 @@ async fn a_broken_file_is_refused_and_the_old_one_stays() {
 
 #[tokio::test]
 async fn listeners_come_and_go_with_the_file() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let (first, second) = (place::fresh(), place::fresh());
     let edge = Edge::start(&one(first, &endpoint)).await;
     let mut live = Caller::connect(first).await.unwrap();
@@ -122,7 +119,7 @@ async fn listeners_come_and_go_with_the_file() {
 
 #[tokio::test]
 async fn a_changed_file_does_not_forget_health() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let at = place::fresh();
     // Asked so seldom that a forgotten health would stay unknown or transit once more.
     let seldom = |threshold| {
@@ -151,7 +148,7 @@ async fn a_changed_file_does_not_forget_health() {
 
 #[tokio::test]
 async fn sigterm_lets_flows_finish_and_then_ends() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let at = place::fresh();
     let mut edge = Edge::start(&format!(
         "[shutdown]\ndrain = \"10m\"\n{}",
@@ -182,7 +179,7 @@ async fn sigterm_lets_flows_finish_and_then_ends() {
 
 #[tokio::test]
 async fn a_second_sigterm_ends_at_once() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let at = place::fresh();
     let mut edge = Edge::start(&format!(
         "[shutdown]\ndrain = \"10m\"\n{}",
@@ -204,7 +201,7 @@ async fn a_second_sigterm_ends_at_once() {
 
 #[tokio::test]
 async fn draining_ends_with_its_time() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let at = place::fresh();
     let mut edge = Edge::start(&format!(
         "[shutdown]\ndrain = \"1s\"\n{}",
@@ -226,13 +223,7 @@ async fn draining_ends_with_its_time() {
 
 #[tokio::test]
 async fn drains_keep_live_flows_and_outlive_a_restart() {
-    let (near, far) = (named("near").await, named("far").await);
-    let at = place::fresh();
-    let groups = [
-        Group::new("near", "1ms").endpoint(&near),
-        Group::new("far", "60ms").endpoint(&far),
-    ];
-    let edge = Edge::start(&shop(at, "", &groups)).await;
+    let (at, _near, _far, edge) = near_and_far().await;
     let mut live = Caller::connect(at).await.unwrap();
     assert_eq!(live.ask("x").await.unwrap(), "near");
 
@@ -260,13 +251,7 @@ async fn drains_keep_live_flows_and_outlive_a_restart() {
 
 #[tokio::test]
 async fn a_drain_may_end_by_itself() {
-    let (near, far) = (named("near").await, named("far").await);
-    let at = place::fresh();
-    let groups = [
-        Group::new("near", "1ms").endpoint(&near),
-        Group::new("far", "60ms").endpoint(&far),
-    ];
-    let edge = Edge::start(&shop(at, "", &groups)).await;
+    let (at, _near, _far, edge) = near_and_far().await;
     let drain = edge
         .command(&["drain", "near", "--group", "near", "--for", "5s"])
         .await;
@@ -285,7 +270,7 @@ async fn a_drain_may_end_by_itself() {
 
 #[tokio::test]
 async fn draining_the_pop_says_so_to_whoever_asks_for_readiness() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let (at, readiness) = (place::fresh(), place::fresh());
     let edge = Edge::start(&format!(
         "[readiness]\nlisten = \"{readiness}\"\n{}",
@@ -307,7 +292,7 @@ async fn draining_the_pop_says_so_to_whoever_asks_for_readiness() {
 
 #[tokio::test]
 async fn a_second_run_names_the_first() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let at = place::fresh();
     let mut edge = Edge::start(&one(at, &endpoint)).await;
     let mut second = edge.second();

@@ -10,6 +10,7 @@ use portolan_tests::edge::Edge;
 use portolan_tests::endpoint::{self, Endpoint};
 use portolan_tests::http::Status;
 use portolan_tests::load::{Attempt, Load};
+use portolan_tests::near_and_far::near_and_far;
 use portolan_tests::place;
 use portolan_tests::toml::{Group, shop};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -22,10 +23,6 @@ mod blip;
 
 /// Never within a test: what goes down with this check is not brought down by its schedule.
 const SELDOM: &str = r#"health_check = { protocol = "TCP", interval = "300s", timeout = "2s" }"#;
-
-async fn named(id: &str) -> Endpoint {
-    Endpoint::start(id, endpoint::naming()).await
-}
 
 async fn callers(at: std::net::SocketAddr, count: usize, expected: &str) -> Vec<Caller> {
     let mut callers = Vec::new();
@@ -76,13 +73,7 @@ async fn unexplained<'a>(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_dies_under_200_new_connections_a_second_and_clients_hardly_see_it() {
-    let (near, far) = (named("near").await, named("far").await);
-    let at = place::fresh();
-    let groups = [
-        Group::new("near", "1ms").endpoint(&near),
-        Group::new("far", "60ms").endpoint(&far),
-    ];
-    let edge = Edge::start(&shop(at, "", &groups)).await;
+    let (at, near, _far, edge) = near_and_far().await;
 
     let load = Load::start(at, 200);
     load.until_done(300).await;
@@ -139,7 +130,7 @@ async fn a_thousand_stranded_flows_are_let_go_within_reset_over_of_the_decision(
         ..descriptors
     };
     setrlimit(Resource::Nofile, all).expect("up to its maximum a limit may be raised");
-    let (near, far) = (named("near").await, named("far").await);
+    let (near, far) = (Endpoint::named("near").await, Endpoint::named("far").await);
     let at = place::fresh();
     let groups = [
         Group::new("near", "1ms")
@@ -171,7 +162,7 @@ async fn a_thousand_stranded_flows_are_let_go_within_reset_over_of_the_decision(
 
 #[tokio::test]
 async fn only_flows_that_moved_nothing_since_the_fault_are_let_go() {
-    let (near, far) = (named("near").await, named("far").await);
+    let (near, far) = (Endpoint::named("near").await, Endpoint::named("far").await);
     let at = place::fresh();
     // Two seconds from the fault to the decision: time enough to have moved something since, however this machine stalls.
     let slow = r#"health_check = { protocol = "TCP", interval = "1s", fast_interval = "1s", timeout = "2s", threshold = 3 }"#;
@@ -203,7 +194,7 @@ async fn only_flows_that_moved_nothing_since_the_fault_are_let_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_black_hole_is_hedged_around_and_found_by_its_clients() {
-    let (near, far) = (named("near").await, named("far").await);
+    let (near, far) = (Endpoint::named("near").await, Endpoint::named("far").await);
     let at = place::fresh();
     let groups = [
         Group::new("near", "1ms").with(SELDOM).endpoint(&near),
@@ -258,7 +249,7 @@ fn took_after(attempts: &[Attempt], fault: Instant) -> Vec<Duration> {
 
 #[tokio::test]
 async fn an_idle_black_hole_is_found_by_its_checks() {
-    let near = named("near").await;
+    let near = Endpoint::named("near").await;
     let at = place::fresh();
     let check = r#"health_check = { protocol = "TCP", interval = "300ms", timeout = "600ms", threshold = 3 }"#;
     let edge = Edge::start(&shop(
@@ -286,7 +277,7 @@ async fn an_idle_black_hole_is_found_by_its_checks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_endpoint_is_found_by_its_clients_between_checks() {
-    let (near, far) = (named("near").await, named("far").await);
+    let (near, far) = (Endpoint::named("near").await, Endpoint::named("far").await);
     let at = place::fresh();
     let groups = [
         Group::new("near", "1ms").with(SELDOM).endpoint(&near),
@@ -380,7 +371,7 @@ async fn get(stream: &mut TcpStream) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_reset_when_all_regions_fail_at_once() {
-    let (near, far) = (named("near").await, named("far").await);
+    let (near, far) = (Endpoint::named("near").await, Endpoint::named("far").await);
     let at = place::fresh();
     let groups = [
         Group::new("near", "1ms")
@@ -421,7 +412,7 @@ async fn nothing_is_reset_when_all_regions_fail_at_once() {
 
 #[tokio::test]
 async fn nothing_is_reset_when_nothing_else_could_take_it() {
-    let only = named("only").await;
+    let only = Endpoint::named("only").await;
     let at = place::fresh();
     let edge = Edge::start(&shop(at, "", &[Group::new("near", "1ms").endpoint(&only)])).await;
     let mut held = callers(at, 10, "only").await;
@@ -440,9 +431,9 @@ async fn nothing_is_reset_when_nothing_else_could_take_it() {
 #[tokio::test]
 async fn kept_flows_are_kept_and_drained_flows_end_with_their_time() {
     let (kept, drained, far) = (
-        named("kept").await,
-        named("drained").await,
-        named("far").await,
+        Endpoint::named("kept").await,
+        Endpoint::named("drained").await,
+        Endpoint::named("far").await,
     );
     let (at_kept, at_drained) = (place::fresh(), place::fresh());
     let group = |policy: &str, endpoint: &Endpoint| {
@@ -483,8 +474,8 @@ async fn kept_flows_are_kept_and_drained_flows_end_with_their_time() {
 
 #[tokio::test]
 async fn refused_connects_are_retried_before_the_client_sees_anything() {
-    let alive = named("alive").await;
-    let dead = named("dead").await;
+    let alive = Endpoint::named("alive").await;
+    let dead = Endpoint::named("dead").await;
     dead.kill().await;
     let at = place::fresh();
     // Unchecked, so the pick goes on giving it flows.

@@ -9,16 +9,12 @@ use portolan_tests::endpoint::{self, Endpoint};
 use portolan_tests::place;
 use portolan_tests::toml::{Group, accelerator, shop};
 
-async fn named(id: &str) -> Endpoint {
-    Endpoint::start(id, endpoint::naming()).await
-}
-
 #[tokio::test]
 async fn new_flows_go_to_the_nearest_region() {
     let (near, far, farthest) = (
-        named("near").await,
-        named("far").await,
-        named("farthest").await,
+        Endpoint::named("near").await,
+        Endpoint::named("far").await,
+        Endpoint::named("farthest").await,
     );
     let at = place::fresh();
     // Not in the order of distance: the order of the file only breaks ties.
@@ -50,7 +46,7 @@ async fn new_flows_go_to_the_nearest_region() {
 
 #[tokio::test]
 async fn a_dial_lets_its_share_pass_to_the_next_region() {
-    let (near, far) = (named("near").await, named("far").await);
+    let (near, far) = (Endpoint::named("near").await, Endpoint::named("far").await);
     let at = place::fresh();
     let groups = [
         Group::new("near", "1ms")
@@ -68,7 +64,7 @@ async fn a_dial_lets_its_share_pass_to_the_next_region() {
 
 #[tokio::test]
 async fn what_no_dial_takes_goes_to_the_last_region() {
-    let (near, far) = (named("near").await, named("far").await);
+    let (near, far) = (Endpoint::named("near").await, Endpoint::named("far").await);
     let at = place::fresh();
     let groups = [
         Group::new("near", "1ms")
@@ -88,7 +84,10 @@ async fn what_no_dial_takes_goes_to_the_last_region() {
 
 #[tokio::test]
 async fn a_region_at_dial_zero_stands_by() {
-    let (near, standby) = (named("near").await, named("standby").await);
+    let (near, standby) = (
+        Endpoint::named("near").await,
+        Endpoint::named("standby").await,
+    );
     let at = place::fresh();
     let groups = [
         Group::new("near", "1ms").endpoint(&near),
@@ -108,9 +107,9 @@ async fn a_region_at_dial_zero_stands_by() {
 #[tokio::test]
 async fn endpoints_share_by_weight_and_weight_zero_gets_nothing() {
     let (heavy, light, none) = (
-        named("heavy").await,
-        named("light").await,
-        named("none").await,
+        Endpoint::named("heavy").await,
+        Endpoint::named("light").await,
+        Endpoint::named("none").await,
     );
     let at = place::fresh();
     let group = Group::new("r", "1ms")
@@ -128,10 +127,10 @@ async fn endpoints_share_by_weight_and_weight_zero_gets_nothing() {
 #[tokio::test]
 async fn a_client_keeps_its_endpoint_with_source_ip() {
     let endpoints = [
-        named("a").await,
-        named("b").await,
-        named("c").await,
-        named("d").await,
+        Endpoint::named("a").await,
+        Endpoint::named("b").await,
+        Endpoint::named("c").await,
+        Endpoint::named("d").await,
     ];
     let places = place::fresh_with_one_port(1);
     let at = places[0];
@@ -179,7 +178,7 @@ async fn a_client_keeps_its_endpoint_with_source_ip() {
 
 #[tokio::test]
 async fn ports_are_overridden_else_the_endpoints_own_else_the_listeners() {
-    let own = named("own").await;
+    let own = Endpoint::named("own").await;
     let places = place::fresh_with_one_port(2);
     let (at, same_port) = (
         places[0],
@@ -227,7 +226,7 @@ async fn ports_are_overridden_else_the_endpoints_own_else_the_listeners() {
 
 #[tokio::test]
 async fn ipv6_clients_reach_ipv4_endpoints_and_the_other_way_round() {
-    let v4 = named("v4").await;
+    let v4 = Endpoint::named("v4").await;
     let v6 = Endpoint::start_at(place::fresh_v6(), "v6", endpoint::naming()).await;
     let (at_v4, at_v6) = (place::fresh(), place::fresh_v6());
     let toml = [
@@ -256,7 +255,7 @@ async fn ipv6_clients_reach_ipv4_endpoints_and_the_other_way_round() {
 
 #[tokio::test]
 async fn every_port_of_every_range_on_every_address_is_served() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let places = place::fresh_with_one_port(4);
     let port = places[0].port();
     let ports = format!("{port}, \"{}-{}\"", port + 10, port + 40);
@@ -293,7 +292,7 @@ async fn every_port_of_every_range_on_every_address_is_served() {
 
 #[tokio::test]
 async fn a_disabled_accelerator_takes_nothing_and_keeps_its_flows() {
-    let endpoint = named("a").await;
+    let endpoint = Endpoint::named("a").await;
     let at = place::fresh();
     let toml = shop(at, "", &[Group::new("r", "1ms").endpoint(&endpoint)]);
     let edge = Edge::start(&toml).await;
@@ -320,7 +319,10 @@ async fn a_disabled_accelerator_takes_nothing_and_keeps_its_flows() {
 
 #[tokio::test]
 async fn an_endpoint_at_its_max_flows_is_passed_over() {
-    let (small, large) = (named("small").await, named("large").await);
+    let (small, large) = (
+        Endpoint::named("small").await,
+        Endpoint::named("large").await,
+    );
     let at = place::fresh();
     let groups = [
         Group::new("near", "1ms").named("small", small.address(), ", max_flows = 2"),

@@ -18,10 +18,6 @@ use tokio::time::Instant;
 /// Never within a test.
 const SELDOM: &str = r#"health_check = { protocol = "TCP", interval = "300s", timeout = "2s" }"#;
 
-async fn named(id: &str) -> Endpoint {
-    Endpoint::start(id, endpoint::naming()).await
-}
-
 /// An edge with a near endpoint and a far one.
 async fn edge(at: SocketAddr, near: &Endpoint, far: &Endpoint) -> Edge {
     let groups = [
@@ -42,7 +38,7 @@ async fn transitions(edge: &Edge, id: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_that_falls_silent_is_known_by_a_live_flow() {
-    let (near, far) = (named("near").await, named("far").await);
+    let (near, far) = (Endpoint::named("near").await, Endpoint::named("far").await);
     let at = place::fresh();
     let edge = edge(at, &near, &far).await;
     let mut caller = Caller::connect(at).await.unwrap();
@@ -62,7 +58,7 @@ async fn a_region_that_falls_silent_is_known_by_a_live_flow() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_dies_is_known_by_the_flows_that_it_takes_with_it() {
-    let (near, far) = (named("near").await, named("far").await);
+    let (near, far) = (Endpoint::named("near").await, Endpoint::named("far").await);
     let at = place::fresh();
     let edge = edge(at, &near, &far).await;
     let mut callers = Vec::new();
@@ -88,7 +84,7 @@ async fn a_process_that_dies_is_known_by_the_flows_that_it_takes_with_it() {
 async fn one_flow_that_falls_silent_fails_no_endpoint() {
     // It takes bytes, acknowledges none of them, and connects as ever.
     let near = Endpoint::start("near", endpoint::deaf_after_the_first_line()).await;
-    let far = named("far").await;
+    let far = Endpoint::named("far").await;
     let at = place::fresh();
     let edge = edge(at, &near, &far).await;
     let mut caller = Caller::connect(at).await.unwrap();
@@ -109,7 +105,7 @@ async fn loss_a_stalled_client_and_long_thinking_are_no_fault() {
     let lossy = Endpoint::start("near", endpoint::lossy()).await;
     let thinker = Endpoint::start("far", endpoint::thinking(Duration::from_secs(10))).await;
     let (at, at_thinker) = (place::fresh(), place::fresh());
-    let other = named("other").await;
+    let other = Endpoint::named("other").await;
     let toml = shop(
         at,
         "",
@@ -177,7 +173,7 @@ async fn echo_for(at: SocketAddr) -> u32 {
 async fn an_endpoint_that_never_answers_is_left_unless_it_is_the_last() {
     let hanging = Endpoint::start("hangs", endpoint::silent()).await;
     let last = Endpoint::start("last", endpoint::silent()).await;
-    let far = named("far").await;
+    let far = Endpoint::named("far").await;
     let (at, at_last) = (place::fresh(), place::fresh());
     let expecting = "expect_first_byte = \"300ms\"\nfail_open = false";
     let toml = shop(

@@ -190,6 +190,24 @@ impl World {
     }
 }
 
+/// A flow whose first byte was read.
+fn begun(world: &World, endpoint: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut client = world.connect();
+    client.set_nodelay(true).unwrap();
+    client.write_all(b"x").unwrap();
+    let (mut socket, _) = endpoint.accept().unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.read_exact(&mut [0]).unwrap();
+    (client, socket)
+}
+
+/// Closes it with a reset.
+fn reset(socket: TcpStream) {
+    socket2::SockRef::from(&socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
 fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -280,26 +298,14 @@ fn a_refusal_goes_to_the_next_candidate_and_raises_a_signal() {
 fn a_reset_stays_a_reset_both_ways() {
     let (endpoint, address) = listener();
     let world = world(ListenerSettings::default(), &[&[address]]);
-    let mut client = world.connect();
-    client.write_all(b"x").unwrap();
-    let (mut socket, _) = endpoint.accept().unwrap();
-    socket.read_exact(&mut [0]).unwrap();
-    socket2::SockRef::from(&socket)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(socket);
+    let (mut client, socket) = begun(&world, &endpoint);
+    reset(socket);
     let error = client.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     world.record(EndCause::EndpointRst);
 
-    let mut client = world.connect();
-    client.write_all(b"x").unwrap();
-    let (mut socket, _) = endpoint.accept().unwrap();
-    socket.read_exact(&mut [0]).unwrap();
-    socket2::SockRef::from(&client)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(client);
+    let (client, mut socket) = begun(&world, &endpoint);
+    reset(client);
     let error = socket.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     world.record(EndCause::ClientRst);
@@ -393,10 +399,7 @@ fn a_verdict_resets_idle_flows_and_spares_those_that_moved() {
 fn a_listener_that_leaves_stops_listening_and_its_flows_go_on() {
     let (endpoint, address) = listener();
     let world = world(ListenerSettings::default(), &[&[address]]);
-    let mut client = world.connect();
-    client.write_all(b"x").unwrap();
-    let (mut socket, _) = endpoint.accept().unwrap();
-    socket.read_exact(&mut [0]).unwrap();
+    let (mut client, mut socket) = begun(&world, &endpoint);
     world.edge.publish(Arc::new(Snapshot {
         generation: 2,
         ..Snapshot::default()
@@ -418,10 +421,7 @@ fn an_endpoint_that_swallows_connects_is_raced() {
         .collect();
     let (endpoint, address) = listener();
     let world = world(ListenerSettings::default(), &[&[silent], &[address]]);
-    let mut client = world.connect();
-    client.write_all(b"x").unwrap();
-    let (mut socket, _) = endpoint.accept().unwrap();
-    socket.read_exact(&mut [0]).unwrap();
+    let (_client, _socket) = begun(&world, &endpoint);
     wait_for("a signal", || {
         let signals = world.seen.signals.lock().unwrap();
         signals
@@ -523,17 +523,11 @@ const MUCH: usize = 64 << 20;
 fn an_answer_cut_off_by_a_reset_does_not_end_cleanly_for_a_client_that_is_slow() {
     let (endpoint, address) = listener();
     let world = world(ListenerSettings::default(), &[&[address]]);
-    let mut client = world.connect();
-    client.write_all(b"x").unwrap();
-    let (mut socket, _) = endpoint.accept().unwrap();
-    socket.read_exact(&mut [0]).unwrap();
+    let (mut client, mut socket) = begun(&world, &endpoint);
     // Until nobody takes anything any more: the client has read nothing.
     socket.set_write_timeout(Some(PATIENCE / 20)).unwrap();
     assert!(socket.write_all(&vec![7; MUCH]).is_err(), "it is stuck");
-    socket2::SockRef::from(&socket)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(socket);
+    reset(socket);
     // By this the edge learns of the reset, whose endpoint would have more to say.
     client.write_all(b"y").unwrap();
     let error = client.read_to_end(&mut Vec::new()).unwrap_err();
@@ -586,10 +580,7 @@ fn what_a_dead_endpoint_never_had_goes_to_the_next_one_whole() {
         live.doubt.lift(u64::MAX);
         let mut client = world.connect();
         let (socket, _) = dying.accept().unwrap();
-        socket2::SockRef::from(&socket)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
-        drop(socket);
+        reset(socket);
         let request = format!("request {round:04}");
         client.write_all(request.as_bytes()).unwrap();
         let (mut socket, _) = endpoint.accept().unwrap();

@@ -63,13 +63,7 @@ impl Talk {
 
 /// One blip under load. An error is for how long a flow that did not live through it had been quiet.
 async fn blip() -> Result<(), Duration> {
-    let (near, far) = (named("near").await, named("far").await);
-    let at = place::fresh();
-    let groups = [
-        Group::new("near", "1ms").endpoint(&near),
-        Group::new("far", "60ms").endpoint(&far),
-    ];
-    let edge = Edge::start(&shop(at, "", &groups)).await;
+    let (at, near, _far, edge) = near_and_far().await;
     let talking = callers(at, 20, "near").await.into_iter();
     let load = Load::start(at, 100);
     load.until_done(20).await;

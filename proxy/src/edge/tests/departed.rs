@@ -6,10 +6,7 @@ use super::*;
 fn a_drain_goes_on_in_a_successor_that_never_knew_the_endpoint() {
     let (endpoint, address) = listener();
     let world = world(ListenerSettings::default(), &[&[address]]);
-    let mut client = world.connect();
-    client.write_all(b"x").unwrap();
-    let (mut socket, _) = endpoint.accept().unwrap();
-    socket.read_exact(&mut [0]).unwrap();
+    let (mut client, _socket) = begun(&world, &endpoint);
     let drain = Verdict {
         number: 1,
         address: AddressId(1),

@@ -25,17 +25,6 @@ impl World {
     }
 }
 
-/// A flow whose first byte was read.
-fn begun(world: &World, endpoint: &TcpListener) -> (TcpStream, TcpStream) {
-    let mut client = world.connect();
-    client.set_nodelay(true).unwrap();
-    client.write_all(b"x").unwrap();
-    let (mut socket, _) = endpoint.accept().unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.read_exact(&mut [0]).unwrap();
-    (client, socket)
-}
-
 #[test]
 fn data_that_stands_unacknowledged_is_a_signal_and_data_that_is_acknowledged_is_none() {
     let (deaf, deaf_address) = listener();
